@@ -1,0 +1,74 @@
+# `make` lists the verbs. The scripts behind them do the work.
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap up down status logs reset seed demo trace test test-slow check lint format types contracts \
+        migration openapi bench
+PY := .venv/bin/python
+LOCAL := $(PY) -m deploy.local
+TESTED = $(if $(s),$(or $(wildcard libs/$(s)),services/$(s)))
+SOURCES := libs/common/src:$(subst $() ,:,$(wildcard services/*/src))
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^##@/ {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+bootstrap:
+	@sh deploy/local/bootstrap.sh
+
+##@ Run it
+up: bootstrap ## start everything on this machine (GATEWAY_PORT=8080, PORT_BASE=18000, POSTGRES_URL, REDIS_URL, AMQP_URL)
+	@$(LOCAL) up
+
+down: bootstrap ## stop what `make up` started; data stay
+	@$(LOCAL) down
+
+status: bootstrap ## what runs, is it ready, how much memory
+	@$(LOCAL) status
+
+logs: bootstrap ## follow the logs, of all or of one: s=documents
+	@$(LOCAL) logs $(s)
+
+reset: bootstrap ## stop and delete all local data
+	@$(LOCAL) reset
+
+##@ Use it
+demo: bootstrap ## the main job on real Markdown files (DIR=folder for your own)
+	@$(LOCAL) exec $(PY) deploy/demo.py "$(DIR)"
+
+seed: bootstrap ## fill it with realistic workspaces and documents: N=10000
+	@$(LOCAL) exec $(PY) deploy/seed.py $(N)
+
+trace: bootstrap ## one request's tree of spans: ID=trace id
+	@MDC_STATE_DIR=.state $(PY) -m common.telemetry trace "$(ID)"
+
+bench: bootstrap ## measure against a minimal endpoint, print ratios
+	@$(LOCAL) exec $(PY) -m deploy.bench
+
+##@ Work on it
+test: bootstrap ## all tests but the slow ones, on private servers (s=documents for one service)
+	$(PY) -m pytest -m "not slow" $(TESTED)
+
+test-slow: bootstrap ## journeys and fuzz over a whole fleet
+	$(PY) -m pytest -m slow $(TESTED)
+
+check: lint types contracts ## everything CI checks without running tests
+	sh deploy/local/bootstrap.sh uv lock --check
+	$(PY) -m deploy.check
+
+lint: bootstrap ## ruff: rules and formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: bootstrap ## let ruff format and fix
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+types: bootstrap ## mypy --strict
+	MYPYPATH=$(SOURCES) $(PY) -m mypy $(subst :, ,$(SOURCES)) deploy
+
+contracts: bootstrap ## who may import whom
+	.venv/bin/lint-imports
+
+migration: bootstrap ## new migration from the models: s=documents m="what changes"
+	@$(LOCAL) exec $(PY) -m common.migrations new "$(s)" "$(m)"
+
+openapi: bootstrap ## write the committed OpenAPI files anew
+	$(PY) -m common.openapi

@@ -1,0 +1,1 @@
+"""How MD Creator is run: locally, in containers, and what is measured over the whole fleet."""

@@ -1,0 +1,155 @@
+"""supervisord for one checkout: its configuration and the conversation with it.
+
+All paths in the configuration are relative to the checkout, where supervisord is started: no folder name, however odd,
+meets its quoting rules or the 108 bytes a Unix socket's path may have.
+"""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
+
+from deploy.local.backing import Program
+from deploy.local.machine import own_file
+
+SOCKET = ".state/run/supervisor.sock"
+CONFIG = ".state/run/supervisord.conf"
+PID = ".state/run/supervisord.pid"
+LOG = ".state/logs/supervisord.log"
+USER = "mdcreator"
+STOP_SECONDS = 40
+STOPPED = {"STOPPED", "STOPPING", "FATAL", "UNKNOWN"}
+
+Info = dict[str, Any]
+
+
+class SupervisorFailedError(Exception):
+    """supervisord did not start or does not do as told."""
+
+
+def config(groups: Mapping[str, list[Program]], password: str, waiting: str) -> str:
+    """supervisord's configuration. Groups start in this order and stop in reverse; `waiting` is started later."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    head = f"""\
+[supervisord]
+logfile={LOG}
+logfile_maxbytes=5MB
+logfile_backups=1
+pidfile={PID}
+identifier=mdcreator
+minfds={files}
+umask=077
+{"user=root" if os.geteuid() == 0 else ""}
+
+[unix_http_server]
+file={SOCKET}
+chmod=0700
+username={USER}
+password={password}
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+    parts = [head]
+    for rank, (group, programs) in enumerate(groups.items()):
+        names = ",".join(program.name for program in programs)
+        parts.append(f"[group:{group}]\nprograms={names}\npriority={rank}\n")
+        parts += [_program(program, "false" if group == waiting else "true") for program in programs]
+    return "\n".join(parts)
+
+
+def _program(program: Program, autostart: str) -> str:
+    return f"""\
+[program:{program.name}]
+command=.venv/bin/python -I -S deploy/local/launch.py {program.name}
+autostart={autostart}
+autorestart=true
+startsecs=1
+startretries=1000000
+stopsignal={program.stop_signal}
+stopwaitsecs={STOP_SECONDS}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile=.state/logs/{program.name}.log
+stdout_logfile_maxbytes=20MB
+stdout_logfile_backups=1
+"""
+
+
+class Supervisor:
+    """A running supervisord, or the place where one may run."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def start(self, groups: Mapping[str, list[Program]], password: str, waiting: str) -> None:
+        """Start supervisord so that it outlives us."""
+        own_file(self._root / CONFIG, config(groups, password, waiting), None)
+        (self._root / SOCKET).unlink(missing_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", CONFIG],
+            cwd=self._root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        deadline = time.monotonic() + 15
+        while done.returncode == 0 and self.processes() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if self.processes() is None:
+            raise SupervisorFailedError(f"supervisord did not start: {done.stdout.strip() or LOG}")
+
+    def start_group(self, name: str) -> None:
+        """Start these programs without waiting until they are up."""
+        self._server().supervisor.startProcessGroup(name, False)
+
+    def processes(self) -> dict[str, Info] | None:
+        """What runs, by name; None if there is no supervisord."""
+        try:
+            found = self._server().supervisor.getAllProcessInfo()
+        except (OSError, xmlrpc.client.Error):
+            return None
+        assert isinstance(found, list)
+        return {info["name"]: info for info in found}
+
+    def pid(self) -> int | None:
+        """supervisord's pid; None if it does not answer."""
+        try:
+            return int(str(self._server().supervisor.getPID()))
+        except (OSError, xmlrpc.client.Error):
+            return None
+
+    def shutdown(self) -> None:
+        """Ask it to stop everything and then itself; returns at once."""
+        self._server().supervisor.shutdown()
+
+    def end_stray(self) -> None:
+        """Kill a supervisord of this checkout that does not answer any more."""
+        try:
+            pid = int((self._root / PID).read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            folder = Path(f"/proc/{pid}/cwd").readlink()
+        except (OSError, ValueError):
+            return
+        if b"supervisor.supervisord" in command and folder == self._root:
+            os.kill(pid, signal.SIGKILL)
+
+    def _server(self) -> xmlrpc.client.ServerProxy:
+        password = ""
+        if (self._root / CONFIG).exists():
+            lines = (self._root / CONFIG).read_text().splitlines()
+            password = next(line.partition("=")[2] for line in lines if line.startswith("password="))
+        place = os.path.relpath(self._root / SOCKET)
+        transport = SupervisorTransport(USER, password, f"unix://{place}")
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)

@@ -1,0 +1,1 @@
+"""Frozen event classes, one module per producing service; additive change only."""

@@ -1,0 +1,191 @@
+"""PostgreSQL: one pool a process, one lazily begun transaction a request, user context first.
+
+Hot statements are plain SQL on the psycopg connection; cold ones may be SQLAlchemy expressions over the
+SQLModel tables, compiled onto the same connection (ADR-0003).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString, cast
+from uuid import UUID
+
+import psycopg
+from opentelemetry.trace import SpanKind
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg import errors as pg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
+
+from common import telemetry
+from common.errors import ServiceError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+Row = DictRow
+Params = Mapping[str, Any]
+
+#: Failures that mean "the database is away", not "the statement is wrong".
+OUTAGE = (psycopg.OperationalError, PoolTimeout, pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow)
+
+KEEPALIVES = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "connect_timeout": 5,
+}
+_DIALECT = psycopg_dialect(paramstyle="pyformat")
+
+
+class DatabaseUnavailableError(UnavailableError):
+    """PostgreSQL cannot be reached or went away; what was not answered may be retried with its Idempotency-Key."""
+
+    code = "database_unavailable"
+    title = "The database is not reachable"
+
+
+class Transaction:
+    """One request's database transaction; begins with its first statement, ends at the edge.
+
+    The first thing sent is `set_config('app.user_id', …, true)`, so that row-level security knows the caller.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[DictRow]], user_id: UUID | None) -> None:
+        self._pool = pool
+        self._user_id = user_id
+        self._connection: AsyncConnection[DictRow] | None = None
+        self.after_commit: list[Any] = []
+
+    async def _begin(self) -> AsyncConnection[DictRow]:
+        # One simple-protocol message for both; a UUID needs no quoting.
+        user = str(self._user_id) if self._user_id else ""
+        begin = cast("LiteralString", f"BEGIN; SELECT set_config('app.user_id', '{user}', true)")
+        connection = self._connection = await self._pool.getconn()
+        try:
+            await connection.execute(begin)
+        except OUTAGE:
+            # The server went away while the connection was idle: nothing has happened yet, so try a fresh one.
+            await self._pool.putconn(connection)
+            self._connection = None
+            await self._pool.check()
+            connection = self._connection = await self._pool.getconn()
+            await connection.execute(begin)
+        return connection
+
+    async def act_as(self, user_id: UUID) -> None:
+        """Give the rest of the transaction this user's view; for flows that learn who it is on the way."""
+        self._user_id = user_id
+        if self._connection:
+            await self._connection.execute("SELECT set_config('app.user_id', %s, true)", (str(user_id),))
+
+    async def execute(self, statement: LiteralString, params: Params | None = None) -> AsyncCursor[DictRow]:
+        """Run one statement; opens the transaction if need be. An outage raises `DatabaseUnavailableError`."""
+        try:
+            connection = self._connection or await self._begin()
+            context = telemetry.current()
+            if context is None or not context.sampled:
+                return await connection.execute(statement, params)
+            name = " ".join(statement.split()[:6])
+            with telemetry.span(f"SQL {name}", SpanKind.CLIENT, **{"db.system.name": "postgresql"}):
+                return await connection.execute(statement, params)
+        except OUTAGE as error:
+            raise DatabaseUnavailableError from error
+
+    async def one(self, statement: LiteralString, params: Params | None = None) -> Row | None:
+        """First row or None."""
+        return await (await self.execute(statement, params)).fetchone()
+
+    async def all(self, statement: LiteralString, params: Params | None = None) -> list[Row]:
+        """All rows."""
+        return await (await self.execute(statement, params)).fetchall()
+
+    async def run(self, expression: ClauseElement) -> list[Row]:
+        """Rows of a SQLAlchemy expression (cold paths), on this very transaction."""
+        compiled = expression.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+        cursor = await self.execute(cast("LiteralString", str(compiled)), compiled.params)
+        return await cursor.fetchall() if cursor.description else []
+
+    async def release(self) -> None:
+        """Give the connection back before I/O elsewhere; call after reads only: unfinished writes are undone."""
+        await self._end("ROLLBACK")
+
+    async def commit(self) -> None:
+        """Make the effects durable, then run what waits for that; nobody but the edge calls this."""
+        await self._end("COMMIT")
+        for callback in self.after_commit:
+            await callback()
+        self.after_commit.clear()
+
+    async def _end(self, verb: LiteralString) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            await connection.execute(verb)
+        except OUTAGE as error:
+            raise DatabaseUnavailableError from error
+        finally:
+            await self._pool.putconn(connection)
+
+
+class Database:
+    """The process's connections as the runtime role; `open()` never waits for the server to be up."""
+
+    def __init__(self, url: str, *, max_size: int, timeout: float) -> None:
+        self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
+            url,
+            kwargs={"autocommit": True, "row_factory": dict_row, "options": "-c timezone=UTC", **KEEPALIVES},
+            min_size=1,
+            max_size=max_size,
+            timeout=timeout,
+            reconnect_timeout=10,
+            max_waiting=200,
+            open=False,
+            check=None,
+        )
+
+    async def open(self) -> None:
+        """Start filling the pool in the background."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self, user_id: UUID | None = None) -> AsyncIterator[Transaction]:
+        """A transaction that commits when the block ends well and rolls back when it raises."""
+        transaction = Transaction(self._pool, user_id)
+        try:
+            yield transaction
+            await transaction.commit()
+        except asyncio.CancelledError:
+            await asyncio.shield(_quietly(transaction))
+            raise
+        except BaseException as error:
+            if isinstance(error, ServiceError) and error.commits:
+                await transaction.commit()
+            else:
+                await _quietly(transaction)
+            raise
+
+    async def ping(self) -> None:
+        """Raise `DatabaseUnavailableError` unless a statement runs."""
+        async with self.transaction() as transaction:
+            await transaction.execute("SELECT 1")
+
+
+async def _quietly(transaction: Transaction) -> None:
+    try:
+        await transaction.release()
+    except DatabaseUnavailableError:
+        log.warning("rollback failed: the connection is gone, and with it the transaction")
+
+
+def values(rows: Sequence[Row], column: str) -> list[Any]:
+    """One column of many rows."""
+    return [row[column] for row in rows]

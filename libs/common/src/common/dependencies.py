@@ -1,0 +1,78 @@
+"""FastAPI dependencies every service shares: the caller, the request's transaction, the internal caller."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from common import telemetry
+from common.auth import CallerNotAllowedError, Principal
+from common.database import Transaction
+from common.errors import UnauthorizedError
+from common.platform import Platform
+
+_bearer = HTTPBearer(auto_error=False, description="Access token of POST /v1/auth/login")
+_READS = frozenset(("GET", "HEAD", "OPTIONS"))
+
+BearerToken = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+async def current_user(request: Request, credentials: BearerToken) -> Principal:
+    """The verified caller, within the rate limit of its route class. Raises `UnauthorizedError`, `RateLimitedError`."""
+    if credentials is None:
+        raise UnauthorizedError("send an access token: Authorization: Bearer …")
+    platform: Platform = request.app.state.platform
+    principal = await platform.authenticator.authenticate(credentials.credentials)
+    policy = platform.read_policy if request.method in _READS else platform.write_policy
+    _tell(await platform.limiter.take(policy, str(principal.user_id)))
+    return principal
+
+
+async def anonymous(request: Request) -> None:
+    """Limit a public route per client IP. Raises `RateLimitedError`."""
+    platform: Platform = request.app.state.platform
+    context = telemetry.current()
+    _tell(await platform.limiter.take(platform.anonymous_policy, context.client_ip if context else ""))
+
+
+def _tell(headers: dict[str, str]) -> None:
+    if context := telemetry.current():
+        context.response_headers.update(headers)
+
+
+CurrentUser = Annotated[Principal, Depends(current_user)]
+
+
+async def user_transaction(request: Request, user: CurrentUser) -> AsyncIterator[Transaction]:
+    """The request's transaction with the caller's view; commits before the answer is sent."""
+    platform: Platform = request.app.state.platform
+    async with platform.database.transaction(user.user_id) as transaction:
+        yield transaction
+
+
+async def open_transaction(request: Request) -> AsyncIterator[Transaction]:
+    """The request's transaction without a user: row-level security shows nothing until `act_as`."""
+    platform: Platform = request.app.state.platform
+    async with platform.database.transaction() as transaction:
+        yield transaction
+
+
+# scope="function": with the default scope a failing commit answered 201 (ADR-0004).
+UserTransaction = Annotated[Transaction, Depends(user_transaction, scope="function")]
+OpenTransaction = Annotated[Transaction, Depends(open_transaction, scope="function")]
+
+
+def internal_caller(*allowed: str) -> object:
+    """Dependency of an internal route: the verified name of the calling service, one of `allowed` (none: any)."""
+
+    async def caller(request: Request, credentials: BearerToken) -> str:
+        if credentials is None:
+            raise UnauthorizedError
+        platform: Platform = request.app.state.platform
+        name = platform.identity.verify(credentials.credentials)
+        if allowed and name not in allowed:
+            raise CallerNotAllowedError(f"{name} may not call this")
+        return name
+
+    return Depends(caller)

@@ -1,0 +1,96 @@
+"""`Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header): one effect, one answer, for 24 hours.
+
+The row lives in the service's schema and the effect's transaction; a concurrent duplicate waits for it.
+"""
+
+import hashlib
+from typing import Any
+from uuid import UUID
+
+import orjson
+from fastapi import Request, Response
+from psycopg.types.json import Jsonb
+
+from common.database import Transaction
+from common.errors import BadRequestError, ServiceError, UnprocessableError
+
+MAX_KEY_LENGTH = 255
+KEPT_HEADERS = ("location", "etag", "content-type")
+
+
+class IdempotencyKeyReusedError(UnprocessableError):
+    """The key was used before with another body."""
+
+    code = "idempotency_key_reused"
+    title = "The Idempotency-Key was used for another request"
+
+
+class IdempotencyKeyInvalidError(BadRequestError):
+    """Keys are 1-255 visible ASCII characters."""
+
+    code = "idempotency_key_invalid"
+
+
+class Replay(ServiceError):  # noqa: N818 - control flow: the answer exists already
+    """Ends the request with the stored answer; its transaction has done nothing."""
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        super().__init__()
+        self.response = Response(body, status, {**headers, "Idempotent-Replayed": "true"})
+
+
+class IdempotencyKey:
+    """The request's key, if it has one; without it both verbs do nothing."""
+
+    def __init__(self, request: Request, transaction: Transaction, user_id: UUID, schema: str) -> None:
+        self._request = request
+        self._transaction = transaction
+        self._table = f"{schema}.idempotency"
+        key = request.headers.get("idempotency-key")
+        if key is not None and not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
+            raise IdempotencyKeyInvalidError
+        self._row: dict[str, Any] | None = key and {  # type: ignore[assignment]
+            "user": user_id,
+            "method": request.method,
+            "path": request.url.path,
+            "key": key,
+        }
+
+    async def claim(self) -> None:
+        """First write of the effect. Raises `Replay` if it was done before, `IdempotencyKeyReusedError` if it differs."""
+        if not self._row:
+            return
+        self._row["hash"] = hashlib.sha256(
+            self._request.headers.get("if-match", "").encode() + b"\n" + await self._request.body()
+        ).digest()
+        claimed = await self._transaction.one(
+            f"INSERT INTO {self._table} (user_id, method, path, key, request_hash) "  # type: ignore[arg-type]
+            "VALUES (%(user)s, %(method)s, %(path)s, %(key)s, %(hash)s) ON CONFLICT DO NOTHING RETURNING true",
+            self._row,
+        )
+        if claimed:
+            return
+        known = await self._transaction.one(
+            f"SELECT request_hash, status, headers, body FROM {self._table} "  # type: ignore[arg-type]
+            "WHERE user_id = %(user)s AND method = %(method)s AND path = %(path)s AND key = %(key)s",
+            self._row,
+        )
+        if known is None or known["request_hash"] != self._row["hash"]:
+            raise IdempotencyKeyReusedError
+        raise Replay(known["status"], known["headers"], known["body"])
+
+    async def keep(self, response: Response) -> Response:
+        """Last write of the effect: store its answer."""
+        if self._row:
+            headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+            await self._transaction.execute(
+                f"UPDATE {self._table} SET status = %(status)s, headers = %(headers)s, body = %(body)s "  # type: ignore[arg-type]
+                "WHERE user_id = %(user)s AND method = %(method)s AND path = %(path)s AND key = %(key)s",
+                {**self._row, "status": response.status_code, "headers": Jsonb(headers), "body": response.body},
+            )
+        return response
+
+
+def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """JSON by orjson: rows go out without building and validating models a second time."""
+    return Response(orjson.dumps(content), status, headers, "application/json")

@@ -1,0 +1,334 @@
+"""Roles, schemas and migrations: who may do what in PostgreSQL, and which revision it is at.
+
+`python -m common.migrations provision` (superuser or CREATEROLE, once and idempotent) makes per service a schema,
+an owner role (DDL), a runtime role (DML under row-level security) and a NOLOGIN definer role that owns the
+SECURITY DEFINER functions. `python -m common.migrations upgrade [service…]` runs Alembic as the owner.
+"""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+from alembic import command, context
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import MetaData, create_engine, pool, text
+
+from common.settings import env_prefix
+
+SERVICES = ("auth-gateway", "documents", "sync", "collab", "files", "ai-proxy")
+LOCK_TIMEOUT = "5s"
+STATEMENT_TIMEOUT = "10min"
+PARTITION_MARK = "_p2"  # outbox_sent_p20261123: made by ensure_partitions(), unknown to the models
+
+
+class SchemaTooOldError(RuntimeError):
+    """The database is at an older revision than this release needs: migrate first."""
+
+
+class Op(Protocol):
+    """The part of `alembic.op` migrations use for shared DDL."""
+
+    def execute(self, sqltext: str) -> Any:
+        """Run DDL."""
+
+
+def schema_of(service: str) -> str:
+    """`ai-proxy` -> `ai_proxy`."""
+    return service.replace("-", "_")
+
+
+def script_location(service: str) -> Path:
+    """The service's migrations folder, in a checkout or inside the installed package."""
+    spec = importlib.util.find_spec(schema_of(service))
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"service {service} is not installed")
+    package = Path(spec.origin).parent
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parents[1] / "migrations"
+
+
+def config(service: str, url: str | None = None) -> Config:
+    """Alembic configuration of one service; `url` is its owner's."""
+    result = Config()
+    result.set_main_option("script_location", str(script_location(service)).replace("%", "%%"))
+    result.attributes["url"] = url
+    return result
+
+
+def head(service: str) -> str:
+    """Newest revision this release brings."""
+    revision = ScriptDirectory.from_config(config(service)).get_current_head()
+    if revision is None:
+        raise LookupError(f"{service} has no migrations")
+    return revision
+
+
+def known_revisions(service: str) -> set[str]:
+    """All revisions this release knows."""
+    return {script.revision for script in ScriptDirectory.from_config(config(service)).walk_revisions()}
+
+
+def run_env(schema: str, metadata: MetaData) -> None:
+    """Body of every `migrations/env.py`: own version table, timeouts, one transaction a revision."""
+    url = context.config.attributes["url"]
+    engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        connection.commit()
+        context.configure(
+            connection=connection,
+            target_metadata=metadata,
+            version_table_schema=schema,
+            include_schemas=True,
+            include_name=lambda name, kind, _: kind != "schema" or name == schema,
+            include_object=lambda _object, name, kind, _reflected, _to: (
+                not (kind == "table" and name is not None and PARTITION_MARK in name)
+            ),
+            compare_type=True,
+            compare_server_default=False,
+            transaction_per_migration=True,
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+    engine.dispose()
+
+
+def sqlalchemy_url(url: str) -> str:
+    """A libpq URL with SQLAlchemy's name of the psycopg 3 driver."""
+    return "postgresql+psycopg://" + url.split("://", 1)[1]
+
+
+def upgrade(service: str, owner_url: str, revision: str = "head") -> None:
+    """Bring the service's schema to `revision`."""
+    command.upgrade(config(service, owner_url), revision)
+
+
+def provision(admin_url: str, service: str, *, owner: tuple[str, str], runtime: tuple[str, str]) -> None:
+    """Create the service's roles (name, password), schema and grants, or bring them to this state."""
+    schema = schema_of(service)
+    definer = f"{schema}_definer"
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        for name, password in ((owner[0], owner[1]), (runtime[0], runtime[1]), (definer, None)):
+            _role(connection, name, password)
+        database = connection.info.dbname
+        names = {
+            "schema": sql.Identifier(schema),
+            "owner": sql.Identifier(owner[0]),
+            "runtime": sql.Identifier(runtime[0]),
+            "definer": sql.Identifier(definer),
+            "database": sql.Identifier(database),
+            "me": sql.Identifier(connection.info.user),
+        }
+        for statement in (
+            "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
+            "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+            "GRANT CONNECT ON DATABASE {database} TO {owner}, {runtime}",
+            "GRANT {owner} TO {me}",
+            "GRANT {definer} TO {owner}",
+            "CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {owner}",
+            "GRANT USAGE ON SCHEMA {schema} TO {runtime}",
+            "GRANT USAGE, CREATE ON SCHEMA {schema} TO {definer}",
+            "ALTER ROLE {runtime} SET idle_in_transaction_session_timeout = '30s'",
+            "ALTER ROLE {runtime} SET statement_timeout = '15s'",
+            "ALTER ROLE {runtime} SET lock_timeout = '10s'",
+        ):
+            connection.execute(sql.SQL(statement).format(**names))
+
+
+def _role(connection: psycopg.Connection[Any], name: str, password: str | None) -> None:
+    exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
+    verb = "ALTER" if exists else "CREATE"
+    login = sql.SQL("LOGIN PASSWORD {}").format(sql.Literal(password)) if password else sql.SQL("NOLOGIN")
+    connection.execute(
+        sql.SQL("{} ROLE {} {} NOCREATEDB NOCREATEROLE").format(sql.SQL(verb), sql.Identifier(name), login)
+    )
+
+
+def install_shared(op: Op, schema: str) -> None:
+    """First revision of every service: outbox, inbox, idempotency, access projection, partition functions.
+
+    Frozen with that revision: a later change is a new function called by a new revision.
+    """
+    for statement in SHARED_DDL:
+        op.execute(statement.replace("SCHEMA_NAME", schema))
+
+
+def drop_shared(op: Op, schema: str) -> None:
+    """Undo `install_shared`."""
+    for table in ("outbox", "outbox_sent", "inbox", "idempotency"):
+        op.execute(f"DROP TABLE {schema}.{table}")
+    for function in ("ensure_partitions", "drop_expired", "app_user"):
+        op.execute(f"DROP FUNCTION {schema}.{function}()")
+    op.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} REVOKE ALL ON TABLES FROM {schema}")
+    op.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} REVOKE ALL ON SEQUENCES FROM {schema}")
+
+
+def protect(op: Op, schema: str, table: str, rule: str, *, check: str | None = None) -> None:
+    """Row-level security on `table`: `rule` for the runtime role, everything for the owner, reads for the definer."""
+    name = f"{schema}.{table}"
+    for statement in (
+        f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY",
+        f"CREATE POLICY runtime ON {name} TO {schema} USING ({rule}) WITH CHECK ({check or rule})",
+        f"CREATE POLICY owner ON {name} TO {schema}_owner USING (true) WITH CHECK (true)",
+        f"CREATE POLICY definer ON {name} FOR SELECT TO {schema}_definer USING (true)",
+        f"GRANT SELECT ON {name} TO {schema}_definer",
+    ):
+        op.execute(statement)
+
+
+def define(op: Op, schema: str, signature: str, returns: str, body: str) -> None:
+    """A STABLE SECURITY DEFINER SQL function owned by the definer role, callable by the runtime role only."""
+    name = f"{schema}.{signature}"
+    for statement in (
+        f"CREATE FUNCTION {name} RETURNS {returns} LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' "
+        f"AS $body$ {body} $body$",
+        f"ALTER FUNCTION {name} OWNER TO {schema}_definer",
+        f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION {name} TO {schema}",
+    ):
+        op.execute(statement)
+
+
+SHARED_DDL = (
+    "CREATE FUNCTION SCHEMA_NAME.app_user() RETURNS uuid LANGUAGE sql STABLE SET search_path = '' "
+    "AS $$ SELECT nullif(current_setting('app.user_id', true), '')::uuid $$",
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA SCHEMA_NAME GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO SCHEMA_NAME",
+    "GRANT SELECT ON SCHEMA_NAME.alembic_version TO SCHEMA_NAME",
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA SCHEMA_NAME GRANT USAGE ON SEQUENCES TO SCHEMA_NAME",
+    """CREATE TABLE SCHEMA_NAME.outbox (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        event_id uuid NOT NULL UNIQUE,
+        type text NOT NULL,
+        aggregate_id uuid NOT NULL,
+        aggregate_version bigint NOT NULL,
+        data jsonb NOT NULL,
+        headers jsonb NOT NULL,
+        occurred_at timestamptz NOT NULL DEFAULT now(),
+        attempts integer NOT NULL DEFAULT 0,
+        next_at timestamptz NOT NULL DEFAULT now()
+    ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)""",
+    """CREATE TABLE SCHEMA_NAME.outbox_sent (
+        id bigint NOT NULL,
+        event_id uuid NOT NULL,
+        type text NOT NULL,
+        aggregate_id uuid NOT NULL,
+        aggregate_version bigint NOT NULL,
+        data jsonb NOT NULL,
+        headers jsonb NOT NULL,
+        occurred_at timestamptz NOT NULL,
+        sent_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (sent_at, id)
+    ) PARTITION BY RANGE (sent_at)""",
+    "CREATE INDEX ix_outbox_sent_aggregate ON SCHEMA_NAME.outbox_sent (aggregate_id, aggregate_version)",
+    """CREATE TABLE SCHEMA_NAME.inbox (
+        consumer text NOT NULL,
+        event_id uuid NOT NULL,
+        processed_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (consumer, event_id)
+    )""",
+    "CREATE INDEX ix_inbox_processed_at ON SCHEMA_NAME.inbox (processed_at)",
+    """CREATE TABLE SCHEMA_NAME.idempotency (
+        user_id uuid NOT NULL,
+        method text NOT NULL,
+        path text NOT NULL,
+        key text NOT NULL,
+        request_hash bytea NOT NULL,
+        status integer,
+        headers jsonb,
+        body bytea,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (user_id, method, path, key)
+    )""",
+    "CREATE INDEX ix_idempotency_created_at ON SCHEMA_NAME.idempotency (created_at)",
+    """CREATE FUNCTION SCHEMA_NAME.ensure_partitions() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+       SET search_path = '' AS $$
+       DECLARE day date;
+       BEGIN
+         FOR day IN SELECT d::date FROM generate_series(current_date - 1, current_date + 7, interval '1 day') AS d LOOP
+           EXECUTE format(
+             'CREATE TABLE IF NOT EXISTS SCHEMA_NAME.%I PARTITION OF SCHEMA_NAME.outbox_sent FOR VALUES FROM (%L) TO (%L)',
+             'outbox_sent_p' || to_char(day, 'YYYYMMDD'), day, day + 1);
+         END LOOP;
+       END $$""",
+    """CREATE FUNCTION SCHEMA_NAME.drop_expired() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+       SET search_path = '' AS $$
+       DECLARE part name;
+       BEGIN
+         FOR part IN
+           SELECT c.relname FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+           WHERE i.inhparent = 'SCHEMA_NAME.outbox_sent'::regclass
+             AND c.relname < 'outbox_sent_p' || to_char(current_date - 7, 'YYYYMMDD')
+         LOOP
+           EXECUTE format('DROP TABLE SCHEMA_NAME.%I', part);
+         END LOOP;
+         DELETE FROM SCHEMA_NAME.idempotency WHERE created_at < now() - interval '24 hours';
+         DELETE FROM SCHEMA_NAME.inbox WHERE processed_at < now() - interval '14 days';
+       END $$""",
+    "REVOKE ALL ON FUNCTION SCHEMA_NAME.ensure_partitions(), SCHEMA_NAME.drop_expired() FROM PUBLIC",
+    "GRANT EXECUTE ON FUNCTION SCHEMA_NAME.ensure_partitions(), SCHEMA_NAME.drop_expired() TO SCHEMA_NAME",
+    "SELECT SCHEMA_NAME.ensure_partitions()",
+)
+
+
+def install_access_projection(op: Op, schema: str) -> None:
+    """Projection of memberships (facts of auth-gateway) and `my_roots()`, the unit of row-level security."""
+    op.execute(
+        f"""CREATE TABLE {schema}.access_member (
+            workspace_id uuid NOT NULL,
+            user_id uuid NOT NULL,
+            role text NOT NULL,
+            version bigint NOT NULL,
+            removed boolean NOT NULL DEFAULT false,
+            PRIMARY KEY (user_id, workspace_id)
+        )"""
+    )
+    op.execute(f"GRANT SELECT ON {schema}.access_member TO {schema}_definer")
+    define(
+        op,
+        schema,
+        "my_roots()",
+        "uuid[]",
+        f"SELECT coalesce(array_agg(m.workspace_id), '{{}}') FROM {schema}.access_member m "
+        "WHERE m.user_id = nullif(current_setting('app.user_id', true), '')::uuid AND NOT m.removed",
+    )
+
+
+def _main(arguments: Sequence[str]) -> int:
+    if arguments[:1] == ["provision"]:
+        for service in arguments[1:] or SERVICES:
+            owner = conninfo_to_dict(_url(service, "OWNER_DATABASE_URL"))
+            runtime = conninfo_to_dict(_url(service, "DATABASE_URL"))
+            provision(
+                os.environ["MDC_ADMIN_DATABASE_URL"],
+                service,
+                owner=(str(owner["user"]), str(owner["password"])),
+                runtime=(str(runtime["user"]), str(runtime["password"])),
+            )
+        return 0
+    if arguments[:1] == ["upgrade"]:
+        for service in arguments[1:] or SERVICES:
+            upgrade(service, _url(service, "OWNER_DATABASE_URL"))
+        return 0
+    if arguments[:1] == ["new"] and len(arguments) == 3:  # noqa: PLR2004 - new <service> <message>
+        service = arguments[1]
+        command.revision(config(service, _url(service, "OWNER_DATABASE_URL")), arguments[2], autogenerate=True)
+        return 0
+    sys.stderr.write("usage: python -m common.migrations provision|upgrade [service…] | new <service> <message>\n")
+    return 2
+
+
+def _url(service: str, name: str) -> str:
+    return os.environ[env_prefix(service) + name]
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main(sys.argv[1:]))

@@ -1,0 +1,185 @@
+"""What every process holds: database, Redis, keys, revocations, limiter, client of its peers, event bus."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Self
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from common import migrations
+from common.auth import Authenticator, Keys, Revocations, ServiceIdentity
+from common.client import InternalClient
+from common.database import Database, DatabaseUnavailableError
+from common.messaging import BusConnection
+from common.ratelimit import Policy, RateLimiter
+from common.revocations import RevocationFeed
+from common.settings import CommonSettings
+
+log = logging.getLogger(__name__)
+
+REDIS_TIMEOUT_SECONDS = 0.5
+HOUSEKEEPING_SECONDS = 3600.0
+SCHEMA_TOO_OLD_EXIT = 3
+
+
+class Platform:
+    """Process-wide resources, opened by the app's lifespan; no dependency needs to be up for that."""
+
+    def __init__(self, settings: CommonSettings) -> None:
+        self.settings = settings
+        self.draining = False
+        self.exit_code = 0
+        self.database = Database(
+            settings.database_url.get_secret_value(),
+            max_size=settings.database_pool_max,
+            timeout=settings.database_timeout_seconds,
+        )
+        self.redis = Redis.from_url(
+            settings.redis_url.get_secret_value(),
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 1),
+        )
+        self.identity = ServiceIdentity(
+            settings.service, settings.service_key.get_secret_value(), settings.service_public_keys
+        )
+        self.client = InternalClient(self.identity, settings.internal_urls)
+        self.revocations = Revocations()
+        self.keys = Keys(self.fetch_jwks, settings.state_dir / "jwks" / f"{settings.service}.json")
+        self.authenticator = Authenticator(
+            self.keys, self.revocations, issuer=settings.issuer, audience=settings.audience
+        )
+        self.limiter = RateLimiter(self.redis)
+        self.read_policy = _steady("read", settings.rate_read_per_minute)
+        self.write_policy = _steady("write", settings.rate_write_per_minute)
+        self.anonymous_policy = Policy(
+            "anonymous", settings.rate_anonymous_per_minute, max(1, settings.rate_anonymous_per_minute // 4)
+        )
+        self.feed = RevocationFeed(self.revocations, self.redis, self.revocations_since)
+        self.bus = BusConnection(settings.amqp_url.get_secret_value())
+        self._schema_ready = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: CommonSettings) -> AsyncIterator[Self]:
+        """Open everything in the background; raises `SchemaTooOldError` only for a schema it could read."""
+        async with AsyncExitStack() as stack:
+            platform = cls(settings)
+            await platform.database.open()
+            stack.push_async_callback(platform.database.close)
+            stack.push_async_callback(platform.redis.aclose)
+            stack.push_async_callback(platform.client.close)
+            stack.push_async_callback(platform.stop_tasks)
+            await platform._check_schema_once()
+            await platform.feed.reload()
+            platform.supervise("revocations", platform.feed.run())
+            platform.supervise("bus", platform.bus.run())
+            platform.supervise("schema", platform._await_schema())
+            platform.supervise("housekeeping", platform._keep_house())
+            yield platform
+
+    def supervise(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task for the life of the process; one that dies of a bug takes the process down, loudly."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("background task died", exc_info=error, extra={"fields": {"task": task.get_name()}})
+            self.stop(1)
+
+    def stop(self, exit_code: int) -> None:
+        """Ask the server to drain and exit."""
+        self.exit_code = self.exit_code or exit_code
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def stop_tasks(self) -> None:
+        """Cancel background tasks and wait for them."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def readiness(self) -> Mapping[str, str]:
+        """Check name -> "ok" or what is wrong."""
+        database, cache = await asyncio.gather(self._database_state(), self._cache_state())
+        return {
+            "database": database,
+            "schema": "ok" if self._schema_ready else "unknown",
+            "redis": cache,
+            "bus": "ok" if self.bus.connected else "unreachable",
+            "revocations": "ok" if self.feed.loaded else "unknown",
+            "draining": "yes" if self.draining else "ok",
+        }
+
+    async def _database_state(self) -> str:
+        try:
+            await self.database.ping()
+        except DatabaseUnavailableError:
+            return "unreachable"
+        return "ok"
+
+    async def _cache_state(self) -> str:
+        try:
+            await self.redis.ping()
+        except (RedisError, OSError):
+            return "unreachable"
+        return "ok"
+
+    async def _check_schema_once(self) -> None:
+        service, schema = self.settings.service, self.settings.schema_name
+        try:
+            async with self.database.transaction() as transaction:
+                row = await transaction.one(f"SELECT version_num FROM {schema}.alembic_version")  # type: ignore[arg-type]
+        except DatabaseUnavailableError:
+            return
+        found = row["version_num"] if row else None
+        # A revision unknown to this release is a newer one: expand/contract keeps old code working on it.
+        if found != migrations.head(service) and found in migrations.known_revisions(service):
+            raise migrations.SchemaTooOldError(f"schema {schema} is at {found}; run the migrations")
+        self._schema_ready = True
+
+    async def _await_schema(self) -> None:
+        while not self._schema_ready:
+            try:
+                await self._check_schema_once()
+            except migrations.SchemaTooOldError as error:
+                log.critical("refusing to serve", extra={"fields": {"cause": str(error)}})
+                self.stop(SCHEMA_TOO_OLD_EXIT)
+                return
+            await asyncio.sleep(1.0)
+
+    async def _keep_house(self) -> None:
+        schema = self.settings.schema_name
+        while True:
+            try:
+                async with self.database.transaction() as transaction:
+                    await transaction.execute(f"SELECT {schema}.ensure_partitions(), {schema}.drop_expired()")  # type: ignore[arg-type]
+                await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            except DatabaseUnavailableError:
+                await asyncio.sleep(5.0)
+
+    async def fetch_jwks(self) -> Mapping[str, Any]:
+        """Ask the token issuer, auth-gateway."""
+        document: Mapping[str, Any] = await self.client.get("auth-gateway", "/internal/jwks")
+        return document
+
+    async def revocations_since(self, since: float) -> Mapping[str, float]:
+        """Ask their owner, auth-gateway."""
+        answer = await self.client.get("auth-gateway", "/internal/revocations", {"since": str(since)})
+        entries: Mapping[str, float] = answer["entries"]
+        return entries
+
+
+def _steady(name: str, per_minute: int) -> Policy:
+    """A policy for routes called often: ten seconds' worth may come at once, tokens are leased in tens."""
+    return Policy(name, per_minute, burst=max(1, per_minute // 6), lease=10)

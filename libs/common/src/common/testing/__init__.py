@@ -1,0 +1,1 @@
+"""Test support shipped with the mechanism it tests; never imported by a service."""

@@ -1,0 +1,82 @@
+"""Real services in the test's own event loop, on real ports, against real servers."""
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import httpx
+from fastapi import FastAPI
+
+from common.migrations import schema_of
+from common.serve import listener
+
+START_SECONDS = 20
+
+
+@dataclass
+class Service:
+    """A running service."""
+
+    name: str
+    app: FastAPI
+    url: str
+    internal_url: str
+
+
+@dataclass
+class Fleet:
+    """The services started so far, by name."""
+
+    services: dict[str, Service] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Service:
+        return self.services[name]
+
+    def url_of(self, path: str) -> str:
+        """Base URL of the service that owns a public path."""
+        prefixes = ("/v1/auth", "/v1/users", "/v1/workspaces", "/v1/invitations", "/.well-known")
+        owner = "auth-gateway" if path.startswith(prefixes) else "documents"
+        return self.services[owner].url
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, *names: str) -> AsyncIterator[Self]:
+        """Serve these until the block ends."""
+        fleet = cls()
+        running: list[tuple[Any, asyncio.Task[None]]] = []
+        for name in names:
+            app: FastAPI = importlib.import_module(f"{schema_of(name)}.main").create()
+            settings = app.state.settings
+            for served, port, lifespan in (
+                (app, settings.port, "on"),
+                (app.state.internal_app, settings.internal_port, "off"),
+            ):
+                server = listener(served, settings.host, port, lifespan)
+                task = asyncio.create_task(server.serve())
+                running.append((server, task))
+                async with asyncio.timeout(START_SECONDS):
+                    while not server.started:
+                        if task.done():
+                            raise RuntimeError(f"{name} did not start")
+                        await asyncio.sleep(0.01)
+            base = f"http://{settings.host}"
+            fleet.services[name] = Service(name, app, f"{base}:{settings.port}", f"{base}:{settings.internal_port}")
+        yield fleet
+        for server, _ in running:
+            server.should_exit = True
+        await asyncio.gather(*(task for _, task in running))
+
+
+class Client(httpx.AsyncClient):
+    """An HTTP client of the whole fleet: paths find their service as the gateway would route them."""
+
+    def __init__(self, fleet: Fleet, token: str | None = None) -> None:
+        super().__init__(headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=30)
+        self._fleet = fleet
+
+    def _merge_url(self, url: Any) -> httpx.URL:
+        text = str(url)
+        return httpx.URL(text if text.startswith("http") else self._fleet.url_of(text) + text)

@@ -1,0 +1,11 @@
+"""Tables of schema `ai_proxy`."""
+
+from sqlmodel import SQLModel
+
+from common.tables import service_metadata
+
+
+class Table(SQLModel):
+    """Base of this service's tables."""
+
+    metadata = service_metadata("ai_proxy")

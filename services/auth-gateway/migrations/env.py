@@ -1,0 +1,4 @@
+from auth_gateway.models import Table
+from common.migrations import run_env
+
+run_env("auth_gateway", Table.metadata)

@@ -1,0 +1,1 @@
+"""Accounts, sessions, tokens, workspaces, members and invitations."""

@@ -1,0 +1,160 @@
+"""Wiring: keys, passwords, mail; the platform of the service that owns keys and revocations itself."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from common import telemetry
+from common.database import Transaction
+from common.dependencies import CurrentUser, OpenTransaction, UserTransaction, anonymous
+from common.idempotency import IdempotencyKey
+from common.platform import Platform
+from common.ratelimit import Policy
+
+from .identity import Passwords, TokenIssuer
+from .mail import FolderMailer, Mailer, SmtpMailer
+from .repository import AccountRepository, WorkspaceRepository
+from .schemas import Login
+from .service import AccountService, Announcer, Device, WorkspaceService
+from .service.accounts import Terms
+from .service.workspaces import InvitationTerms
+from .settings import Settings
+
+SCHEMA = "auth_gateway"
+LOGIN_BURST = 10
+
+
+def _settings(platform: Platform) -> Settings:
+    settings = platform.settings
+    assert isinstance(settings, Settings)  # noqa: S101 - main.create() built it
+    return settings
+
+
+class GatewayPlatform(Platform):
+    """The platform of the token issuer: asks itself for keys and revocations, not a peer."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.issuer = TokenIssuer(
+            settings.signing_keys.get_secret_value(),
+            issuer=settings.issuer,
+            audience=settings.audience,
+            lifetime_seconds=settings.access_token_seconds,
+        )
+
+    async def fetch_jwks(self) -> Mapping[str, Any]:
+        """Own public keys."""
+        return self.issuer.jwks()
+
+    async def revocations_since(self, since: float) -> Mapping[str, float]:
+        """Own rows. Raises `DatabaseUnavailableError`."""
+        async with self.database.transaction() as transaction:
+            return await AccountRepository(transaction).revoked_since(datetime.fromtimestamp(since, UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Process-wide parts beside the platform."""
+
+    issuer: TokenIssuer
+    passwords: Passwords
+    mailer: Mailer
+    announcer: Announcer
+    terms: Terms
+    invitation_terms: InvitationTerms
+    login_policy: Policy
+
+
+@asynccontextmanager
+async def resources(platform: Platform) -> AsyncIterator[Resources]:
+    """Password threads, mailer, issuer."""
+    settings = _settings(platform)
+    assert isinstance(platform, GatewayPlatform)  # noqa: S101 - main.create() chose it
+    passwords = Passwords(settings.password_threads, settings.password_queue)
+    smtp = settings.smtp_url
+    yield Resources(
+        platform.issuer,
+        passwords,
+        SmtpMailer(smtp.get_secret_value()) if smtp else FolderMailer(settings.mail_dir),
+        Announcer(platform.redis, platform.revocations),
+        _terms(settings),
+        InvitationTerms(timedelta(days=settings.invitation_days), settings.app_url, settings.mail_from),
+        Policy("login", settings.login_attempts_per_minute, LOGIN_BURST),
+    )
+    passwords.close()
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(
+        refresh_key=settings.refresh_key.get_secret_value(),
+        refresh_reuse_seconds=settings.refresh_reuse_seconds,
+        session_lifetime=settings.session_lifetime,
+        verification_lifetime=timedelta(hours=settings.verification_hours),
+        email_verification=settings.email_verification,
+        enumeration_safe=settings.enumeration_safe,
+        app_url=settings.app_url,
+        mail_from=settings.mail_from,
+    )
+
+
+def _account_service(request: Request, transaction: Transaction) -> AccountService:
+    own: Resources = request.app.state.resources
+    return AccountService(
+        AccountRepository(transaction), own.passwords, own.issuer, own.announcer, own.mailer, own.terms
+    )
+
+
+async def account_service(request: Request, transaction: UserTransaction) -> AccountService:
+    """Accounts on behalf of the caller."""
+    return _account_service(request, transaction)
+
+
+async def open_account_service(request: Request, transaction: OpenTransaction) -> AccountService:
+    """Accounts for somebody not signed in; limited per client IP."""
+    await anonymous(request)
+    return _account_service(request, transaction)
+
+
+async def workspace_service(request: Request, user: CurrentUser, transaction: UserTransaction) -> WorkspaceService:
+    """Workspaces of the caller."""
+    own: Resources = request.app.state.resources
+    return WorkspaceService(
+        WorkspaceRepository(transaction),
+        AccountRepository(transaction),
+        own.announcer,
+        own.mailer,
+        own.invitation_terms,
+        user,
+    )
+
+
+async def open_workspaces(request: Request, transaction: OpenTransaction) -> WorkspaceRepository:
+    """For previews of invitations by their mailed secret; limited per client IP."""
+    await anonymous(request)
+    return WorkspaceRepository(transaction)
+
+
+async def idempotency_key(request: Request, user: CurrentUser, transaction: UserTransaction) -> IdempotencyKey:
+    """The request's Idempotency-Key, if it has one."""
+    return IdempotencyKey(request, transaction, user.user_id, SCHEMA)
+
+
+async def limited_login(request: Request, body: Login) -> Device:
+    """Where the login comes from; attempts on one account are limited however many addresses they come from."""
+    platform: Platform = request.app.state.platform
+    own: Resources = request.app.state.resources
+    await platform.limiter.take(own.login_policy, body.email)
+    context = telemetry.current()
+    return Device(body.device_id, body.device_name, context.client_ip if context else "")
+
+
+Accounts = Annotated[AccountService, Depends(account_service, scope="function")]
+OpenAccounts = Annotated[AccountService, Depends(open_account_service, scope="function")]
+Workspaces = Annotated[WorkspaceService, Depends(workspace_service, scope="function")]
+Invitations = Annotated[WorkspaceRepository, Depends(open_workspaces, scope="function")]
+Key = Annotated[IdempotencyKey, Depends(idempotency_key, scope="function")]
+LoginDevice = Annotated[Device, Depends(limited_login)]

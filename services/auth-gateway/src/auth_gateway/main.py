@@ -1,0 +1,19 @@
+"""Composition: settings in, app out."""
+
+from fastapi import FastAPI
+
+from common.app import create_app
+
+from . import dependencies, routes
+from .settings import Settings
+
+
+def create() -> FastAPI:
+    """The auth-gateway app; start it with `python -m common.serve auth-gateway`."""
+    return create_app(
+        Settings(),
+        routes=routes.router,
+        internal=routes.internal,
+        resources=dependencies.resources,
+        platform=dependencies.GatewayPlatform,
+    )

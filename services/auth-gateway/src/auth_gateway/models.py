@@ -1,0 +1,129 @@
+"""Tables of schema `auth_gateway`."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKeyConstraint, Index, LargeBinary, Text, text
+from sqlmodel import Field, SQLModel
+
+from common.tables import service_metadata
+
+_NOW = text("now()")
+
+
+def _text(**options: Any) -> Any:
+    return Field(sa_column=Column(Text, **{"nullable": False, **options}))
+
+
+def _time(**options: Any) -> Any:
+    return Field(sa_column=Column(DateTime(timezone=True), **{"nullable": False, **options}))
+
+
+class Table(SQLModel):
+    """Base of this service's tables."""
+
+    metadata = service_metadata("auth_gateway")
+
+
+class Account(Table, table=True):
+    """A person. `email` is kept in lower case."""
+
+    id: UUID = Field(primary_key=True)
+    email: str = _text(unique=True)
+    display_name: str = _text()
+    password_hash: str = _text()
+    email_verified_at: datetime | None = _time(nullable=True)
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created_at: datetime = _time(server_default=_NOW)
+
+
+class Session(Table, table=True):
+    """A signed-in device and its refresh family: only the hash and generation of its current token are kept."""
+
+    id: UUID = Field(primary_key=True)
+    user_id: UUID = Field(index=True)
+    device_id: UUID | None
+    device_name: str | None = _text(nullable=True)
+    client_ip: str | None = _text(nullable=True)
+    amr: str = _text()
+    generation: int = Field(sa_column=Column(BigInteger, nullable=False))
+    refresh_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    rotated_at: datetime = _time(server_default=_NOW)
+    created_at: datetime = _time(server_default=_NOW)
+    last_used_at: datetime = _time(server_default=_NOW)
+    expires_at: datetime = _time()
+    ended_at: datetime | None = _time(nullable=True)
+
+    __table_args__ = (ForeignKeyConstraint(["user_id"], ["auth_gateway.account.id"], ondelete="CASCADE"),)
+
+
+class EmailToken(Table, table=True):
+    """A mailed verification link, by the hash of its secret."""
+
+    __tablename__ = "email_token"
+
+    token_hash: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
+    user_id: UUID
+    email: str = _text()
+    expires_at: datetime = _time()
+
+    __table_args__ = (ForeignKeyConstraint(["user_id"], ["auth_gateway.account.id"], ondelete="CASCADE"),)
+
+
+class Workspace(Table, table=True):
+    """The root of documents, files and rights."""
+
+    id: UUID = Field(primary_key=True)
+    name: str = _text()
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created_by: UUID
+    created_at: datetime = _time(server_default=_NOW)
+    updated_at: datetime = _time(server_default=_NOW)
+
+
+class Member(Table, table=True):
+    """A membership; an ended one stays as a tombstone, so that its version keeps rising."""
+
+    workspace_id: UUID = Field(primary_key=True)
+    user_id: UUID = Field(primary_key=True)
+    role: str = _text()
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    removed: bool
+    joined_at: datetime = _time(server_default=_NOW)
+    updated_at: datetime = _time(server_default=_NOW)
+
+    __table_args__ = (
+        ForeignKeyConstraint(["workspace_id"], ["auth_gateway.workspace.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(["user_id"], ["auth_gateway.account.id"], ondelete="CASCADE"),
+        Index("ix_member_user_id", "user_id"),
+    )
+
+
+class Invitation(Table, table=True):
+    """An offer of membership, by the hash of its mailed secret."""
+
+    id: UUID = Field(primary_key=True)
+    workspace_id: UUID
+    email: str = _text()
+    role: str = _text()
+    token_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False, unique=True))
+    invited_by: UUID
+    created_at: datetime = _time(server_default=_NOW)
+    expires_at: datetime = _time()
+    accepted_at: datetime | None = _time(nullable=True)
+    accepted_by: UUID | None
+    revoked_at: datetime | None = _time(nullable=True)
+
+    __table_args__ = (
+        ForeignKeyConstraint(["workspace_id"], ["auth_gateway.workspace.id"], ondelete="CASCADE"),
+        Index("ix_invitation_workspace_id", "workspace_id", "created_at"),
+    )
+
+
+class Revocation(Table, table=True):
+    """What every replica must refuse until it expires (see `common.auth.Revocations`)."""
+
+    entry: str = _text(primary_key=True)
+    expires_at: datetime = _time()
+    written_at: datetime = _time(server_default=_NOW, index=True)

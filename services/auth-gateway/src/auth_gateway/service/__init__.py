@@ -1,0 +1,7 @@
+"""The verbs of auth-gateway: they decide, raise and publish; no HTTP, no SQL."""
+
+from .accounts import AccountService, Device, Grant
+from .announcer import Announcer
+from .workspaces import WorkspaceService
+
+__all__ = ["AccountService", "Announcer", "Device", "Grant", "WorkspaceService"]

@@ -1,0 +1,4 @@
+from collab.models import Table
+from common.migrations import run_env
+
+run_env("collab", Table.metadata)

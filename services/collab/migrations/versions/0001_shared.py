@@ -1,0 +1,16 @@
+"""Shared tables: outbox, inbox, idempotency, partition functions."""
+
+from alembic import op
+
+from common.migrations import drop_shared, install_shared
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    install_shared(op, "collab")
+
+
+def downgrade() -> None:
+    drop_shared(op, "collab")

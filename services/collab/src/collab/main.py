@@ -1,0 +1,13 @@
+"""Composition: settings in, app out."""
+
+from fastapi import FastAPI
+
+from common.app import create_app
+
+from . import dependencies, routes
+from .settings import Settings
+
+
+def create() -> FastAPI:
+    """The collab app; start it with `python -m common.serve collab`."""
+    return create_app(Settings(), routes=routes.router, internal=routes.internal, resources=dependencies.resources)

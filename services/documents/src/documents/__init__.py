@@ -1,0 +1,1 @@
+"""Documents, bodies and versions."""

@@ -1,0 +1,64 @@
+"""Wiring: what this service holds, and the service object of one request."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from common.access import MembershipProjection
+from common.dependencies import CurrentUser, UserTransaction
+from common.idempotency import IdempotencyKey
+from common.objects import FolderStore
+from common.platform import Platform
+from common.preconditions import RequiredVersion, preferences
+
+from .repository import DocumentRepository
+from .service import DocumentService, Terms
+from .settings import Settings
+from .storage import BodyStore
+
+SCHEMA = "documents"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Process-wide parts beside the platform."""
+
+    bodies: BodyStore
+    memberships: MembershipProjection
+
+
+@asynccontextmanager
+async def resources(platform: Platform) -> AsyncIterator[Resources]:
+    """Body store and membership projection."""
+    settings = platform.settings
+    assert isinstance(settings, Settings)  # noqa: S101 - main.create() built it
+    yield Resources(
+        BodyStore(FolderStore(settings.objects_dir), settings.inline_body_bytes),
+        MembershipProjection(platform.database, platform.client, platform.revocations, SCHEMA),
+    )
+
+
+async def document_service(request: Request, user: CurrentUser, transaction: UserTransaction) -> DocumentService:
+    """The caller's documents; memberships announced as changed are confirmed before anything is decided."""
+    own: Resources = request.app.state.resources
+    await own.memberships.refresh_changed(user.user_id)
+    return DocumentService(DocumentRepository(transaction, user), own.bodies, own.memberships, user)
+
+
+async def idempotency_key(request: Request, user: CurrentUser, transaction: UserTransaction) -> IdempotencyKey:
+    """The request's Idempotency-Key, if it has one."""
+    return IdempotencyKey(request, transaction, user.user_id, SCHEMA)
+
+
+async def write_terms(request: Request, version: RequiredVersion) -> Terms:
+    """`If-Match` and `Prefer` of a content write."""
+    prefer = preferences(request)
+    return Terms(version, prefer.get("handling") == "strict", prefer.get("return") == "merge-preview")
+
+
+Documents = Annotated[DocumentService, Depends(document_service, scope="function")]
+Key = Annotated[IdempotencyKey, Depends(idempotency_key, scope="function")]
+WriteTerms = Annotated[Terms, Depends(write_terms)]

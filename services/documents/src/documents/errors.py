@@ -1,0 +1,106 @@
+"""What can go wrong here, by cause."""
+
+from common.errors import (
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    NotFoundError,
+    PreconditionFailedError,
+    UnavailableError,
+    UnprocessableError,
+)
+
+
+class DocumentNotFoundError(NotFoundError):
+    """No such document, or none the caller may know of."""
+
+    code = "document_not_found"
+    title = "No such document"
+
+
+class WorkspaceNotFoundError(NotFoundError):
+    """No such workspace, or none the caller belongs to."""
+
+    code = "workspace_not_found"
+    title = "No such workspace"
+
+
+class VersionNotFoundError(NotFoundError):
+    """The document has no version of this number."""
+
+    code = "version_not_found"
+    title = "No such version"
+
+
+class ActionForbiddenError(ForbiddenError):
+    """The caller's role does not suffice."""
+
+    code = "role_insufficient"
+    title = "Your role does not allow this"
+
+
+class DocumentExistsError(ConflictError):
+    """A document with this client-made id exists."""
+
+    code = "document_exists"
+    title = "A document with this id exists"
+
+
+class DocumentTrashedError(ConflictError):
+    """The document is in the trash: restore it first."""
+
+    code = "document_trashed"
+    title = "The document is in the trash"
+
+
+class EditConflictError(PreconditionFailedError):
+    """Both sides changed the same place; nothing was stored, the current version is in the answer."""
+
+    code = "edit_conflict"
+    title = "Somebody else changed the same place"
+
+
+class VersionStaleError(PreconditionFailedError):
+    """The base is not current and the caller asked for strict handling, or changed the same field."""
+
+    code = "version_stale"
+    title = "The document has a newer version"
+
+
+class VersionAheadError(PreconditionFailedError):
+    """The base is a version this document never had."""
+
+    code = "version_unknown"
+    title = "If-Match names a version this document never had"
+
+
+class MergeBaseGoneError(GoneError):
+    """The base is older than the versions kept for merging."""
+
+    code = "merge_base_gone"
+    title = "The base version is no longer kept"
+
+
+class EditNotApplicableError(UnprocessableError):
+    """`find` does not occur exactly once in the base."""
+
+    code = "edit_not_applicable"
+    title = "An edit does not fit the base version"
+
+
+class ContentNotTextError(UnprocessableError):
+    """Markdown is UTF-8 without NUL."""
+
+    code = "content_not_text"
+    title = "The content is not UTF-8 text"
+
+
+class TooManyWritersError(UnavailableError):
+    """The document changed under every attempt to merge; nothing was stored."""
+
+    code = "too_many_writers"
+    title = "The document is changing too fast"
+
+
+class BodyCorruptError(Exception):
+    """A stored body does not have its hash: a bug or bit rot, never a client's fault."""

@@ -1,0 +1,383 @@
+"""The verbs of documents: who may, what is stale, what merges; one write path for every content change."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from common import pagination
+from common.access import Action, MembershipProjection, allows
+from common.auth import Principal
+from common.contracts.documents import DocumentRestored, DocumentTrashed, DocumentUpdated
+from common.database import Row
+from common.identifiers import uuid7
+
+from .domain import Edit, EditError, apply_edits, merge_edits, only_adds, unified_diff
+from .errors import (
+    ActionForbiddenError,
+    ContentNotTextError,
+    DocumentNotFoundError,
+    DocumentTrashedError,
+    EditConflictError,
+    EditNotApplicableError,
+    MergeBaseGoneError,
+    TooManyWritersError,
+    VersionAheadError,
+    VersionNotFoundError,
+    VersionStaleError,
+    WorkspaceNotFoundError,
+)
+from .repository import DocumentRepository, Write
+from .schemas import DocumentCreate, DocumentUpdate
+from .storage import Body, BodyStore
+
+ATTEMPTS = 60
+PAUSE_SECONDS = 0.002
+OFF_LOOP_BYTES = 128 * 1024
+
+Claim = Callable[[], Awaitable[None]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the caller had seen (`If-Match`) and how a stale base is to be handled (`Prefer`, RFC 7240)."""
+
+    base: int | None
+    strict: bool = False
+    preview: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Head after a content write."""
+
+    head: Row
+    merged: bool
+
+
+class DocumentService:
+    """Documents on behalf of one caller in one request."""
+
+    def __init__(
+        self,
+        repository: DocumentRepository,
+        bodies: BodyStore,
+        memberships: MembershipProjection,
+        principal: Principal,
+    ) -> None:
+        self._repository = repository
+        self._bodies = bodies
+        self._memberships = memberships
+        self._principal = principal
+
+    async def create(self, body: DocumentCreate, claim: Claim) -> Row:
+        """Make a document with its first version.
+
+        Raises `WorkspaceNotFoundError`, `ActionForbiddenError`, `DocumentExistsError`, `ObjectStoreUnavailableError`.
+        """
+        content = await self._bodies.prepare(body.content.encode())
+        if content.inline is None:
+            await self._require_role(body.workspace_id, Action.EDIT)
+            await self._repository.release()
+            await self._bodies.put(body.workspace_id, content)
+        document = {
+            "id": body.id or uuid7(),
+            "workspace": body.workspace_id,
+            "title": body.title,
+            "language": body.language,
+            "kind": body.kind.value,
+        }
+        await claim()
+        row = await self._repository.create(document, content)
+        if row is None:
+            await self._require_role(body.workspace_id, Action.EDIT)
+            await claim()
+            row = await self._repository.create(document, content)
+        if row is None:
+            raise ActionForbiddenError
+        return row
+
+    async def get(self, document_id: UUID) -> Row:
+        """Head. Raises `DocumentNotFoundError`."""
+        return await self._seen(document_id, self._repository.find)
+
+    async def read(self, document_id: UUID) -> tuple[Row, bytes]:
+        """Head and exact bytes. Raises `DocumentNotFoundError`, `ObjectStoreUnavailableError`."""
+        head = await self._seen(document_id, self._repository.find_with_body)
+        return head, await self._content_of(head)
+
+    async def list_page(
+        self, workspace_id: UUID, *, sort: str, trashed: bool, cursor: str | None, limit: int, filters: dict[str, Any]
+    ) -> tuple[list[Row], str | None]:
+        """A page of a workspace's documents. Raises `WorkspaceNotFoundError`, `CursorInvalidError`."""
+        column = sort.lstrip("-")
+        parse = str if column == "title" else datetime.fromisoformat
+        after = pagination.decode(cursor, parse, UUID) if cursor else None
+        rows = await self._repository.list_in(
+            workspace_id, sort=sort, trashed=trashed, after=after, filters=filters, limit=limit
+        )
+        if not rows and await self._require_role(workspace_id, Action.READ):
+            rows = await self._repository.list_in(
+                workspace_id, sort=sort, trashed=trashed, after=after, filters=filters, limit=limit
+            )
+        return pagination.page(rows, limit, column, "id")
+
+    async def save(self, document_id: UUID, content: bytes, terms: Terms) -> Saved:
+        """Replace the content the caller had seen at version `terms.base`; merge with what came since.
+
+        Same bytes make no new version. Raises `EditConflictError`, `VersionStaleError` (strict), `VersionAheadError`,
+        `DocumentTrashedError`, `ContentNotTextError`, `DocumentNotFoundError`, `ActionForbiddenError`.
+        """
+        body = await self._bodies.prepare(_checked(content))
+        if body.inline is None:
+            head = await self._require(document_id, Action.EDIT)
+            await self._put(head["workspace_id"], body)
+        write = Write("save", terms.base)
+        if terms.base is not None and (head := await self._repository.save(document_id, body, write, terms.base)):
+            return Saved(head, merged=False)
+
+        async def propose(current: Row, seen: Row) -> bytes:
+            if current["body_sha256"] == body.sha256 or current is seen:
+                return content
+            return await self._merge(seen, current, content, terms)
+
+        return await self._reconcile(document_id, propose, write, terms)
+
+    async def edit(self, document_id: UUID, edits: Sequence[Edit], terms: Terms, claim: Claim) -> Saved:
+        """Apply edits to version `terms.base`, then merge with what came since; pure additions keep everybody's.
+
+        Raises `EditNotApplicableError` and what `save` raises.
+        """
+        additions = only_adds(edits)
+
+        async def propose(current: Row, seen: Row) -> bytes:
+            if additions or current is seen:
+                return _edited(await self._content_of(current), edits)
+            return await self._merge(seen, current, _edited(await self._content_of(seen), edits), terms)
+
+        return await self._reconcile(document_id, propose, Write("edit", terms.base), terms, claim)
+
+    async def restore_version(self, document_id: UUID, n: int, base: int | None, claim: Claim) -> Saved:
+        """Make version `n`'s content the newest version; with `base`, only if nobody wrote since.
+
+        Raises `VersionNotFoundError`, `VersionStaleError`, `DocumentTrashedError`.
+        """
+        await self._require(document_id, Action.EDIT)
+        version = await self._version(document_id, n)
+        content = await self._content_of(version)
+
+        async def propose(_current: Row, _seen: Row) -> bytes:
+            return content
+
+        return await self._reconcile(document_id, propose, Write("restore", n), Terms(base, strict=True), claim)
+
+    async def update(self, document_id: UUID, body: DocumentUpdate, *, base: int) -> Row:
+        """Change metadata field by field; a field somebody else changed since `base` is a conflict.
+
+        Raises `VersionStaleError` with the fields, `VersionAheadError`, `DocumentTrashedError`.
+        """
+        head = await self._require_for_update(document_id, Action.EDIT)
+        _check_base(head, base)
+        if head["trashed_at"]:
+            raise DocumentTrashedError
+        changes = {name: value for name, value in body.model_dump(exclude_unset=True).items() if head[name] != value}
+        if not changes:
+            return head
+        stale = [name for name in changes if head["field_versions"].get(name, 1) > base]
+        if stale:
+            raise VersionStaleError("changed by somebody else: " + ", ".join(stale), fields=stale, **_current(head))
+        return await self._repository.update(document_id, changes, DocumentUpdated, merged=False, origin="metadata")
+
+    async def trash(self, document_id: UUID, *, base: int | None) -> None:
+        """Move to the trash; doing so again changes nothing. Raises `VersionStaleError` if `base` is not current."""
+        head = await self._require_for_update(document_id, Action.DELETE)
+        _check_unchanged(head, base)
+        if not head["trashed_at"]:
+            changes = {"trashed_at": datetime.now(UTC), "trashed_by": self._principal.user_id}
+            await self._repository.update(document_id, changes, DocumentTrashed)
+
+    async def restore(self, document_id: UUID, *, base: int | None) -> Row:
+        """Take out of the trash; doing so again changes nothing. Raises `VersionStaleError`."""
+        head = await self._require_for_update(document_id, Action.DELETE)
+        _check_unchanged(head, base)
+        if not head["trashed_at"]:
+            return head
+        return await self._repository.update(document_id, {"trashed_at": None, "trashed_by": None}, DocumentRestored)
+
+    async def list_versions(self, document_id: UUID, *, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
+        """A page of versions, newest first."""
+        await self.get(document_id)
+        before = pagination.decode(cursor, int)[0] if cursor else None
+        rows = await self._repository.list_versions(document_id, before=before, limit=limit)
+        return pagination.page(rows, limit, "n")
+
+    async def get_version(self, document_id: UUID, n: int) -> Row:
+        """One version. Raises `VersionNotFoundError`."""
+        await self.get(document_id)
+        return await self._version(document_id, n)
+
+    async def read_version(self, document_id: UUID, n: int) -> tuple[Row, bytes]:
+        """One version and its exact bytes."""
+        version = await self.get_version(document_id, n)
+        return version, await self._content_of(version)
+
+    async def diff(self, document_id: UUID, n: int, against: int | None) -> str:
+        """Unified diff from version `against` (default: the one before `n`, or nothing) to version `n`."""
+        new = await self.get_version(document_id, n)
+        old = await self._repository.find_version_at(document_id, n - 1 if against is None else against)
+        if old is None and against is not None:
+            raise VersionNotFoundError
+        old_content = await self._content_of(old) if old else b""
+        new_content = await self._content_of(new)
+        return await _off_loop(
+            unified_diff,
+            old_content,
+            new_content,
+            old_label=f"v{old['n']}" if old else "/dev/null",
+            new_label=f"v{n}",
+        )
+
+    async def _reconcile(
+        self,
+        document_id: UUID,
+        propose: Callable[[Row, Row], Awaitable[bytes]],
+        write: Write,
+        terms: Terms,
+        claim: Claim | None = None,
+    ) -> Saved:
+        """Compare-and-set: propose a content for the current head, save it if the head is still that, else again."""
+        for attempt in range(ATTEMPTS):
+            current = await self._writable(document_id, terms.base)
+            stale = terms.base is not None and current["content_version"] > terms.base
+            if stale and terms.strict:
+                raise VersionStaleError(**_current(current))
+            seen = await self._version_at(document_id, terms.base) if stale else current
+            authors = await self._repository.authors_since(document_id, terms.base) if stale else []
+            body = await self._bodies.prepare(_checked(await propose(current, seen)))
+            unchanged = body.sha256 == current["body_sha256"]
+            if body.inline is None and not unchanged:
+                await self._put(current["workspace_id"], body)
+            if claim:
+                await claim()
+            if unchanged:
+                return Saved(current, merged=stale)
+            merged = replace(write, merged=stale, contributors=authors)
+            if head := await self._repository.save(document_id, body, merged, current["version"]):
+                return Saved(head, merged=stale)
+            await self._repository.release()
+            await asyncio.sleep(PAUSE_SECONDS * min(attempt, 10))
+        raise TooManyWritersError
+
+    async def _merge(self, seen: Row, current: Row, proposed: bytes, terms: Terms) -> bytes:
+        result = await _off_loop(merge_edits, await self._content_of(seen), await self._content_of(current), proposed)
+        if result.content is not None:
+            return result.content
+        preview = {"hunks": [asdict(hunk) for hunk in result.hunks]} if terms.preview else {}
+        raise EditConflictError(conflicts=result.conflicts, **_current(current), **preview)
+
+    async def _writable(self, document_id: UUID, base: int | None) -> Row:
+        current = await self._require(document_id, Action.EDIT, with_body=True)
+        if current["trashed_at"]:
+            raise DocumentTrashedError
+        _check_base(current, base)
+        return current
+
+    async def _version_at(self, document_id: UUID, version: int | None) -> Row:
+        seen = await self._repository.find_version_at(document_id, version or 0)
+        if seen is None:
+            raise MergeBaseGoneError
+        return seen
+
+    async def _version(self, document_id: UUID, n: int) -> Row:
+        version = await self._repository.find_version(document_id, n)
+        if version is None:
+            raise VersionNotFoundError
+        return version
+
+    async def _put(self, workspace_id: UUID, body: Body) -> None:
+        await self._repository.release()
+        await self._bodies.put(workspace_id, body)
+
+    async def _content_of(self, row: Row) -> bytes:
+        if row["data"] is None:
+            await self._repository.release()
+        return await self._bodies.read(row)
+
+    async def _seen(self, document_id: UUID, question: Callable[[UUID], Awaitable[Row | None]]) -> Row:
+        """Answer of `question`, asked again if the membership projection merely did not know the caller yet."""
+        row = await question(document_id)
+        if row is None:
+            workspace_id = await self._repository.workspace_of(document_id)
+            await self._repository.release()
+            if workspace_id and await self._memberships.learn(self._principal.user_id, workspace_id):
+                row = await question(document_id)
+        if row is None:
+            raise DocumentNotFoundError
+        return row
+
+    async def _require(self, document_id: UUID, action: Action, *, with_body: bool = False) -> Row:
+        question = self._repository.find_with_body if with_body else self._repository.find
+        return _permitted(await self._seen(document_id, question), action)
+
+    async def _require_for_update(self, document_id: UUID, action: Action) -> Row:
+        return _permitted(await self._seen(document_id, self._repository.find_for_update), action)
+
+    async def _require_role(self, workspace_id: UUID, action: Action) -> str:
+        role = await self._repository.role_in(workspace_id)
+        if role is None:
+            await self._repository.release()
+            if not await self._memberships.learn(self._principal.user_id, workspace_id):
+                raise WorkspaceNotFoundError
+            role = await self._repository.role_in(workspace_id)
+        if not allows(role, action):
+            raise ActionForbiddenError
+        assert role is not None  # noqa: S101 - allowed
+        return role
+
+
+def _permitted(head: Row, action: Action) -> Row:
+    if not allows(head["role"], action):
+        raise ActionForbiddenError
+    return head
+
+
+def _check_base(head: Row, base: int | None) -> None:
+    if base is not None and base > head["version"]:
+        raise VersionAheadError(**_current(head))
+
+
+def _check_unchanged(head: Row, base: int | None) -> None:
+    _check_base(head, base)
+    if base is not None and base != head["version"]:
+        raise VersionStaleError(**_current(head))
+
+
+def _current(head: Row) -> dict[str, Any]:
+    return {"version": head["version"], "content_version": head["content_version"]}
+
+
+def _checked(content: bytes) -> bytes:
+    if b"\0" in content:
+        raise ContentNotTextError("the content contains NUL")
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise ContentNotTextError(f"not UTF-8 at byte {error.start}") from error
+    return content
+
+
+def _edited(base: bytes, edits: Sequence[Edit]) -> bytes:
+    try:
+        return apply_edits(base.decode(), edits).encode()
+    except EditError as error:
+        raise EditNotApplicableError(str(error)) from error
+
+
+async def _off_loop(function: Callable[..., T], *contents: bytes, **options: Any) -> T:
+    """Small inputs are cheaper to compute than to hand over; large ones must not hold up other requests."""
+    if sum(map(len, contents)) < OFF_LOOP_BYTES:
+        return function(*contents, **options)
+    return await asyncio.to_thread(function, *contents, **options)

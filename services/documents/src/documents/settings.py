@@ -1,0 +1,16 @@
+"""Settings of documents, read from `DOCUMENTS_*` and `MDC_*`."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from common.settings import CommonSettings
+
+
+class Settings(CommonSettings):
+    """What documents can be told."""
+
+    service = "documents"
+
+    objects_dir: Path = Field(description="Folder of the local object store (bodies above the inline limit)")
+    inline_body_bytes: int = Field(default=16 * 1024, description="Bodies below this size live in PostgreSQL")

@@ -1,0 +1,85 @@
+"""Bodies: Markdown bytes as they are stored, compressed, addressed by hash, small ones inline, large ones as objects."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import zstandard
+
+from common.objects import ObjectStore
+
+from .errors import BodyCorruptError
+
+LEVEL = 3
+OFF_LOOP_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Content ready to be stored: its hash, and its compressed bytes if they go inline."""
+
+    content: bytes
+    sha256: str
+    inline: bytes | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of Markdown."""
+        return len(self.content)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _compress(content: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=LEVEL).compress(content)
+
+
+def _decompress(data: bytes, size: int) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=max(size, 1))
+
+
+class BodyStore:
+    """Turns content into bodies and stored bodies into content."""
+
+    def __init__(self, objects: ObjectStore, inline_below: int) -> None:
+        self._objects = objects
+        self._inline_below = inline_below
+
+    async def prepare(self, content: bytes) -> Body:
+        """Hash `content`, compress it if it will be inline."""
+        if len(content) < self._inline_below:
+            return Body(content, _sha256(content), _compress(content))
+        return Body(content, await asyncio.to_thread(_sha256, content), None)
+
+    async def put(self, workspace_id: UUID, body: Body) -> None:
+        """Store a large body durably; call it before the transaction. Raises `ObjectStoreUnavailableError`."""
+        if body.inline is None:
+            compressed = await asyncio.to_thread(_compress, body.content)
+            await self._objects.put(_key(workspace_id, body.sha256), compressed)
+
+    async def read(self, stored: dict[str, Any]) -> bytes:
+        """Content of a row with workspace_id, body_sha256, size, data; hold no transaction if `data` is None.
+
+        Raises `ObjectStoreUnavailableError`, and `BodyCorruptError` if the bytes are not those that were saved.
+        """
+        data = stored["data"]
+        if data is None:
+            data = await self._objects.get(_key(stored["workspace_id"], stored["body_sha256"]))
+        if stored["size"] >= OFF_LOOP_BYTES:
+            return await asyncio.to_thread(_verified, data, stored["size"], stored["body_sha256"])
+        return _verified(data, stored["size"], stored["body_sha256"])
+
+
+def _verified(data: bytes, size: int, sha256: str) -> bytes:
+    content = _decompress(data, size)
+    if _sha256(content) != sha256:
+        raise BodyCorruptError(sha256)
+    return content
+
+
+def _key(workspace_id: UUID, sha256: str) -> str:
+    return f"bodies/{workspace_id}/{sha256}"

@@ -1,0 +1,1 @@
+"""Devices, cursors and the change log."""

@@ -1,0 +1,13 @@
+"""Composition: settings in, app out."""
+
+from fastapi import FastAPI
+
+from common.app import create_app
+
+from . import dependencies, routes
+from .settings import Settings
+
+
+def create() -> FastAPI:
+    """The sync app; start it with `python -m common.serve sync`."""
+    return create_app(Settings(), routes=routes.router, internal=routes.internal, resources=dependencies.resources)
