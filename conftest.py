@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -79,7 +80,5 @@ def environment(backing: servers.Servers, tmp_path_factory: pytest.TempPathFacto
 
 
 def _create_database(superuser_url: str) -> None:
-    import psycopg
-
     with psycopg.connect(superuser_url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE mdcreator")

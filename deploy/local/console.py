@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-SPEAK_SECONDS = 5.0
+FIRST_WORD_SECONDS = 5.0
 
 
 class NotReadyError(Exception):
-    """Something did not become ready in time; `names` says what."""
+    """Something did not become ready in time, or keeps failing; `names` says what."""
 
-    def __init__(self, names: list[str], seconds: float) -> None:
-        super().__init__(f"not ready after {seconds:.0f} s: {', '.join(names)}")
+    def __init__(self, names: list[str], reason: str) -> None:
+        super().__init__(f"{', '.join(names)}: {reason}")
         self.names = names
 
 
@@ -36,24 +36,34 @@ def step(name: str) -> Iterator[None]:
     done(name, begun)
 
 
-def wait_for(checks: Mapping[str, Callable[[], bool]], begun: float | None, seconds: float) -> None:
+def wait_for(
+    checks: Mapping[str, Callable[[], bool]],
+    *,
+    seconds: float,
+    begun: float | None = None,
+    gives_up: Callable[[str], bool] = lambda _: False,
+) -> None:
     """Wait until all are ready, reporting each with its time since `begun` (None: silently).
 
-    Raises `NotReadyError` after `seconds`.
+    Raises `NotReadyError` after `seconds`, or as soon as one of those left gives up.
     """
     left = dict(checks)
-    spoken = started = time.monotonic()
+    started = time.monotonic()
+    silence = FIRST_WORD_SECONDS
     while left:
         for name in [name for name, ready in left.items() if ready()]:
             del left[name]
             if begun is not None:
                 done(name, begun)
-        now = time.monotonic()
-        if left and now - started > seconds:
-            raise NotReadyError(list(left), seconds)
+        passed = time.monotonic() - started
+        failing = [name for name in left if gives_up(name)]
+        if failing:
+            raise NotReadyError(failing, "ends as soon as it is started")
+        if left and passed > seconds:
+            raise NotReadyError(list(left), f"not ready after {seconds:.0f} s")
         if left and sys.stdout.isatty():
-            print(f"  waiting for {', '.join(left)[:60]}  {now - (begun or started):.0f} s\033[K\r", end="", flush=True)
-        elif left and now - spoken > SPEAK_SECONDS:
+            print(f"  waiting for {', '.join(left)[:60]}  {passed:.0f} s\033[K\r", end="", flush=True)
+        elif left and passed > silence:
             say(f"  … waiting for {', '.join(left)}")
-            spoken = now
+            silence *= 2
         time.sleep(0.05)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from deploy.local import launch
 from deploy.local.console import say, step, wait_for
 from deploy.local.database import create_database, migrate
 from deploy.local.layout import Layout, Ports
@@ -23,6 +24,7 @@ from deploy.local.supervision import STOPPED, Supervisor
 
 READY_SECONDS = 120
 DOWN_SECONDS = 120
+HOPELESS_FAILURES = 4
 SEED = "deploy/seed.py"
 
 
@@ -64,7 +66,7 @@ def _stays_up(layout: Layout, supervisor: Supervisor) -> bool:
     if processes is None:
         return False
     if plan is not None and not any(info["statename"] in STOPPED for info in processes.values()):
-        wait_for(_readiness(plan), None, READY_SECONDS)
+        wait_for(_readiness(plan), seconds=READY_SECONDS, gives_up=_gives_up)
         return True
     say("An earlier start did not finish: stopping it first.")
     stop(layout, supervisor)
@@ -76,12 +78,16 @@ def _start(fleet: Fleet, supervisor: Supervisor) -> None:
     supervisor.start(fleet.groups(), fleet.keys["supervisor"], waiting=SERVICE_GROUP)
     backing = {name: server.is_ready for name, server in fleet.servers().items()}
     if "postgres" in backing:
-        wait_for({"postgres": backing.pop("postgres")}, begun, READY_SECONDS)
+        wait_for({"postgres": backing.pop("postgres")}, begun=begun, seconds=READY_SECONDS, gives_up=_gives_up)
     with step("database"):
         create_database(fleet)
         migrate(fleet)
     supervisor.start_group(SERVICE_GROUP)
-    wait_for(backing | _readiness(Plan.of(fleet)), begun, READY_SECONDS)
+    wait_for(backing | _readiness(Plan.of(fleet)), begun=begun, seconds=READY_SECONDS, gives_up=_gives_up)
+
+
+def _gives_up(name: str) -> bool:
+    return launch.failures(name) >= HOPELESS_FAILURES
 
 
 def _readiness(plan: Plan) -> dict[str, Callable[[], bool]]:

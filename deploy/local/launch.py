@@ -18,6 +18,7 @@ from typing import Any
 PLAN = Path(".state/run/plan.json")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 QUICK_SECONDS = 5.0
+MAX_PAUSE_SECONDS = 10
 
 
 def record_file(name: str) -> Path:
@@ -43,20 +44,31 @@ def group_members(group: int) -> list[int]:
     return members
 
 
-def write_record(name: str) -> None:
-    """Note who we are, so that a later start or `make down` can find us even without supervisor."""
+def write_record(name: str) -> float:
+    """Note who we are, so that a later start or `make down` can find us even without supervisor.
+
+    Returns the seconds to wait before going on: a program that keeps ending as soon as it starts must not spin.
+    """
     pid = os.getpid()
     earlier = read_record(name) or {}
     now = time.time()
+    failures = earlier.get("failures", 0) + 1 if now - earlier.get("at", 0) < QUICK_SECONDS else 0
+    pause = float(min(max(failures - 1, 0), MAX_PAUSE_SECONDS))
     record = {
         "pid": pid,
         "started": started_at(pid),
         "boot": BOOT.read_text(),
         "folder": os.getcwd(),  # noqa: PTH109 - must not be resolved differently than below
-        "at": now,
-        "quick": earlier.get("quick", 0) + 1 if now - earlier.get("at", 0) < QUICK_SECONDS else 0,
+        "at": now + pause,
+        "failures": failures,
     }
     record_file(name).write_text(json.dumps(record))
+    return pause
+
+
+def failures(name: str) -> int:
+    """How often in a row the program ended within seconds of its start."""
+    return int((read_record(name) or {}).get("failures", 0))
 
 
 def read_record(name: str) -> dict[str, Any] | None:
@@ -120,10 +132,7 @@ def main() -> None:
     name = sys.argv[1]
     program = json.loads(PLAN.read_text())["programs"][name]
     reap(name, program["stop_signal"])
-    write_record(name)
-    quick = (read_record(name) or {}).get("quick", 0)
-    if quick > 1:
-        time.sleep(min(quick - 1, 10))  # it ends as soon as it starts: do not spin
+    time.sleep(write_record(name))
     become(program)
 
 

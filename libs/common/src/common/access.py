@@ -116,7 +116,7 @@ class MembershipProjection:
     async def keep(self, transaction: Transaction, fact: Mapping[str, Any]) -> None:
         """Store a membership fact; a lower version never overwrites a higher one."""
         await transaction.execute(
-            f"INSERT INTO {self._table} AS known (workspace_id, user_id, role, version, removed) "  # type: ignore[arg-type]
+            f"INSERT INTO {self._table} AS known (workspace_id, user_id, role, version, removed) "
             "VALUES (%(workspace_id)s, %(user_id)s, %(role)s, %(version)s, %(removed)s) "
             "ON CONFLICT (user_id, workspace_id) DO UPDATE "
             "SET role = excluded.role, version = excluded.version, removed = excluded.removed "

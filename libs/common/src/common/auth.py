@@ -129,7 +129,7 @@ class Revocations:
     """What must be refused although its token or projection still looks good.
 
     Entries are strings: `session:<sid>` and `member:<workspace>:<user>:<version>` (projections below this
-    membership version are too old to decide by). Fed by pub/sub, Redis and `/internal/revocations` (see `common.revocations`).
+    membership version are too old to decide by). Fed by `common.revocations`.
     """
 
     def __init__(self) -> None:

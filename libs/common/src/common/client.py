@@ -74,7 +74,7 @@ class InternalClient:
     async def get(
         self, service: str, path: str, params: Mapping[str, str] | None = None, *, acting_user: UUID | None = None
     ) -> Any:
-        """JSON answer of an internal read; raises `PeerNotFoundError` on 404, `PeerUnavailableError` after three tries."""
+        """JSON answer of an internal read. Raises `PeerNotFoundError`, `PeerUnavailableError` after three tries."""
         breaker = self._breakers[service]
         breaker.check(service)
         for attempt in range(ATTEMPTS):

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, LiteralString, cast
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -38,7 +38,7 @@ KEEPALIVES = {
     "tcp_user_timeout": 10_000,
     "connect_timeout": 5,
 }
-_DIALECT = psycopg_dialect(paramstyle="pyformat")
+_DIALECT = psycopg_dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
 
 class DatabaseUnavailableError(UnavailableError):
@@ -63,7 +63,7 @@ class Transaction:
     async def _begin(self) -> AsyncConnection[DictRow]:
         # One simple-protocol message for both; a UUID needs no quoting.
         user = str(self._user_id) if self._user_id else ""
-        begin = cast("LiteralString", f"BEGIN; SELECT set_config('app.user_id', '{user}', true)")
+        begin = f"BEGIN; SELECT set_config('app.user_id', '{user}', true)"
         connection = self._connection = await self._pool.getconn()
         try:
             await connection.execute(begin)
@@ -82,7 +82,7 @@ class Transaction:
         if self._connection:
             await self._connection.execute("SELECT set_config('app.user_id', %s, true)", (str(user_id),))
 
-    async def execute(self, statement: LiteralString, params: Params | None = None) -> AsyncCursor[DictRow]:
+    async def execute(self, statement: str, params: Params | None = None) -> AsyncCursor[DictRow]:
         """Run one statement; opens the transaction if need be. An outage raises `DatabaseUnavailableError`."""
         try:
             connection = self._connection or await self._begin()
@@ -95,18 +95,18 @@ class Transaction:
         except OUTAGE as error:
             raise DatabaseUnavailableError from error
 
-    async def one(self, statement: LiteralString, params: Params | None = None) -> Row | None:
+    async def one(self, statement: str, params: Params | None = None) -> Row | None:
         """First row or None."""
         return await (await self.execute(statement, params)).fetchone()
 
-    async def all(self, statement: LiteralString, params: Params | None = None) -> list[Row]:
+    async def all(self, statement: str, params: Params | None = None) -> list[Row]:
         """All rows."""
         return await (await self.execute(statement, params)).fetchall()
 
     async def run(self, expression: ClauseElement) -> list[Row]:
         """Rows of a SQLAlchemy expression (cold paths), on this very transaction."""
         compiled = expression.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
-        cursor = await self.execute(cast("LiteralString", str(compiled)), compiled.params)
+        cursor = await self.execute(str(compiled), compiled.params)
         return await cursor.fetchall() if cursor.description else []
 
     async def release(self) -> None:
@@ -120,7 +120,7 @@ class Transaction:
             await callback()
         self.after_commit.clear()
 
-    async def _end(self, verb: LiteralString) -> None:
+    async def _end(self, verb: str) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return

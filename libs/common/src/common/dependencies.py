@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, params
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from common import telemetry
@@ -63,7 +63,7 @@ UserTransaction = Annotated[Transaction, Depends(user_transaction, scope="functi
 OpenTransaction = Annotated[Transaction, Depends(open_transaction, scope="function")]
 
 
-def internal_caller(*allowed: str) -> object:
+def internal_caller(*allowed: str) -> params.Depends:
     """Dependency of an internal route: the verified name of the calling service, one of `allowed` (none: any)."""
 
     async def caller(request: Request, credentials: BearerToken) -> str:
@@ -75,4 +75,4 @@ def internal_caller(*allowed: str) -> object:
             raise CallerNotAllowedError(f"{name} may not call this")
         return name
 
-    return Depends(caller)
+    return params.Depends(caller)

@@ -28,9 +28,7 @@ class ServiceError(Exception):
         return problem(self.status_code, self.code, self.title, self.detail, trace_id, **self.extra)
 
 
-def problem(
-    status: int, code: str, title: str, detail: str, trace_id: str, **extra: Any
-) -> dict[str, Any]:
+def problem(status: int, code: str, title: str, detail: str, trace_id: str, **extra: Any) -> dict[str, Any]:
     """Problem details members in their fixed order."""
     return {
         "type": f"urn:mdcreator:problem:{code}",

@@ -57,21 +57,21 @@ class IdempotencyKey:
         }
 
     async def claim(self) -> None:
-        """First write of the effect. Raises `Replay` if it was done before, `IdempotencyKeyReusedError` if it differs."""
+        """First write of the effect. Raises `Replay` if it was done before, else `IdempotencyKeyReusedError`."""
         if not self._row:
             return
         self._row["hash"] = hashlib.sha256(
             self._request.headers.get("if-match", "").encode() + b"\n" + await self._request.body()
         ).digest()
         claimed = await self._transaction.one(
-            f"INSERT INTO {self._table} (user_id, method, path, key, request_hash) "  # type: ignore[arg-type]
+            f"INSERT INTO {self._table} (user_id, method, path, key, request_hash) "
             "VALUES (%(user)s, %(method)s, %(path)s, %(key)s, %(hash)s) ON CONFLICT DO NOTHING RETURNING true",
             self._row,
         )
         if claimed:
             return
         known = await self._transaction.one(
-            f"SELECT request_hash, status, headers, body FROM {self._table} "  # type: ignore[arg-type]
+            f"SELECT request_hash, status, headers, body FROM {self._table} "
             "WHERE user_id = %(user)s AND method = %(method)s AND path = %(path)s AND key = %(key)s",
             self._row,
         )
@@ -84,7 +84,7 @@ class IdempotencyKey:
         if self._row:
             headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
             await self._transaction.execute(
-                f"UPDATE {self._table} SET status = %(status)s, headers = %(headers)s, body = %(body)s "  # type: ignore[arg-type]
+                f"UPDATE {self._table} SET status = %(status)s, headers = %(headers)s, body = %(body)s "
                 "WHERE user_id = %(user)s AND method = %(method)s AND path = %(path)s AND key = %(key)s",
                 {**self._row, "status": response.status_code, "headers": Jsonb(headers), "body": response.body},
             )

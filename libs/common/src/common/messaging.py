@@ -57,7 +57,7 @@ async def record(
 ) -> None:
     """Write `event` to the outbox; it is published if, and only if, the transaction commits."""
     await transaction.execute(
-        f"INSERT INTO {schema}.outbox (event_id, type, aggregate_id, aggregate_version, data, headers) "  # type: ignore[arg-type]
+        f"INSERT INTO {schema}.outbox (event_id, type, aggregate_id, aggregate_version, data, headers) "
         "VALUES (%(event_id)s, %(type)s, %(aggregate_id)s, %(aggregate_version)s, %(data)s, %(headers)s)",
         {
             "event_id": uuid7(),

@@ -255,7 +255,8 @@ SHARED_DDL = (
        BEGIN
          FOR day IN SELECT d::date FROM generate_series(current_date - 1, current_date + 7, interval '1 day') AS d LOOP
            EXECUTE format(
-             'CREATE TABLE IF NOT EXISTS SCHEMA_NAME.%I PARTITION OF SCHEMA_NAME.outbox_sent FOR VALUES FROM (%L) TO (%L)',
+             'CREATE TABLE IF NOT EXISTS SCHEMA_NAME.%I PARTITION OF SCHEMA_NAME.outbox_sent '
+             'FOR VALUES FROM (%L) TO (%L)',
              'outbox_sent_p' || to_char(day, 'YYYYMMDD'), day, day + 1);
          END LOOP;
        END $$""",

@@ -139,7 +139,7 @@ class Platform:
         service, schema = self.settings.service, self.settings.schema_name
         try:
             async with self.database.transaction() as transaction:
-                row = await transaction.one(f"SELECT version_num FROM {schema}.alembic_version")  # type: ignore[arg-type]
+                row = await transaction.one(f"SELECT version_num FROM {schema}.alembic_version")
         except DatabaseUnavailableError:
             return
         found = row["version_num"] if row else None
@@ -163,7 +163,7 @@ class Platform:
         while True:
             try:
                 async with self.database.transaction() as transaction:
-                    await transaction.execute(f"SELECT {schema}.ensure_partitions(), {schema}.drop_expired()")  # type: ignore[arg-type]
+                    await transaction.execute(f"SELECT {schema}.ensure_partitions(), {schema}.drop_expired()")
                 await asyncio.sleep(HOUSEKEEPING_SECONDS)
             except DatabaseUnavailableError:
                 await asyncio.sleep(5.0)

@@ -1,4 +1,4 @@
-"""Token buckets in Redis, one Lua call, with a lease so that most requests need none; a local bucket if Redis is down."""
+"""Token buckets in Redis, one Lua call; a lease spares most requests even that; local buckets if Redis is down."""
 
 import math
 import time

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -88,7 +88,8 @@ class RevocationFeed:
     async def _listen(self) -> None:
         async with self._redis.pubsub() as channel:
             await channel.subscribe(REDIS_KEY)
-            for entry, expires_at in await self._redis.zrangebyscore(REDIS_KEY, time.time(), "+inf", withscores=True):
+            known: Any = await self._redis.zrangebyscore(REDIS_KEY, time.time(), "+inf", withscores=True)
+            for entry, expires_at in known:
                 self._revocations.add(entry.decode(), expires_at)
             self.loaded = True
             while True:

@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,17 @@ GRACE_SECONDS = 25
 
 
 class Listener(uvicorn.Server):
-    """A uvicorn server that leaves the signals to us."""
+    """A uvicorn server that leaves the signals to us and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the port, after the app's own start."""
+        await super().startup(sockets)
+        if self.started:
+            self.listening.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -57,9 +68,10 @@ async def serve(app: FastAPI, settings: CommonSettings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     running = asyncio.create_task(public.serve())
-    while not (public.started or running.done()):
-        await asyncio.sleep(0.01)
-    if running.done():
+    listening = asyncio.create_task(public.listening.wait())
+    await asyncio.wait((running, listening), return_when=asyncio.FIRST_COMPLETED)
+    if not listening.done():
+        listening.cancel()
         return SCHEMA_TOO_OLD_EXIT if app.state.schema_too_old else 1
     aside = asyncio.create_task(internal.serve())
     stopping = asyncio.create_task(stop.wait())

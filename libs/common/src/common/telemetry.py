@@ -208,7 +208,8 @@ def render_tree(spans: Sequence[dict[str, Any]]) -> list[str]:
         for item in children.get(parent, []):
             offset = (item["start_ns"] - origin) / 1e6
             mark = " ERROR" if item["error"] else ""
-            yield f"{offset:9.2f} ms {item['duration_ms']:9.2f} ms  {'  ' * depth}{item['service']}: {item['name']}{mark}"
+            name = f"{'  ' * depth}{item['service']}: {item['name']}{mark}"
+            yield f"{offset:9.2f} ms {item['duration_ms']:9.2f} ms  {name}"
             yield from lines(item["span_id"], depth + 1)
 
     return list(lines(None, 0))
@@ -221,9 +222,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     spans = read_spans(Path(os.environ["MDC_STATE_DIR"]) / "telemetry", arguments[1])
     if not spans:
-        sys.stderr.write(
-            "no spans of this trace: it was not sampled (flag 01 in traceparent), or is older than the files\n"
-        )
+        sys.stderr.write("no spans of this trace: not sampled (flag 01 in traceparent), or older than the files\n")
         return 1
     sys.stdout.write("\n".join(["   start       duration", *render_tree(spans)]) + "\n")
     return 0

@@ -51,7 +51,8 @@ TABLES = (
         updated_at timestamptz NOT NULL DEFAULT now()
     )""",
     """CREATE TABLE auth_gateway.member (
-        workspace_id uuid NOT NULL CONSTRAINT fk_member_workspace_id REFERENCES auth_gateway.workspace ON DELETE CASCADE,
+        workspace_id uuid NOT NULL
+            CONSTRAINT fk_member_workspace_id REFERENCES auth_gateway.workspace ON DELETE CASCADE,
         user_id uuid NOT NULL CONSTRAINT fk_member_user_id REFERENCES auth_gateway.account ON DELETE CASCADE,
         role text NOT NULL CHECK (role IN ('owner', 'admin', 'editor', 'commenter', 'viewer')),
         version bigint NOT NULL,
@@ -142,8 +143,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("revocation", "invitation", "member", "workspace", "email_token", "session", "account"):
         op.execute(f"DROP TABLE auth_gateway.{table} CASCADE")
-    for signature in (
-        "my_roots()", "credentials(text)", "session_user(uuid)", "email_token_user(bytea)", "invitation_by_token(bytea)",
-    ):  # fmt: skip
-        op.execute(f"DROP FUNCTION auth_gateway.{signature}")
+    for signature, _, _ in FUNCTIONS:
+        name, _, arguments = signature.rstrip(")").partition("(")
+        op.execute(f"DROP FUNCTION auth_gateway.{name}({arguments})")
     drop_shared(op, "auth_gateway")

@@ -11,7 +11,7 @@ from uuid import UUID
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from joserfc import jwt
-from joserfc.jwk import KeySet, RSAKey
+from joserfc.jwk import Key, KeySet, RSAKey
 from zxcvbn_rs_py import zxcvbn
 
 from .errors import PasswordTooWeakError, TooManyPasswordsError
@@ -63,7 +63,7 @@ class Passwords:
 
 
 def _refuse_weak(password: str, hints: list[str]) -> None:
-    """Zxcvbn (Wheeler, USENIX Security 2016) knows the breached lists, keyboard walks, dates and the user's own name."""
+    """Zxcvbn (Wheeler, USENIX Security 2016) knows breached lists, keyboard walks, dates and the user's own name."""
     estimate = zxcvbn(password[:STRENGTH_PREFIX], hints)
     if int(estimate.score) < MIN_STRENGTH:
         feedback = estimate.feedback
@@ -75,7 +75,7 @@ class TokenIssuer:
     """Signs access tokens with the first key, publishes all."""
 
     def __init__(self, pem: str, *, issuer: str, audience: str, lifetime_seconds: int) -> None:
-        self._keys = [_signing_key(match) for match in _PEM.findall(pem)]
+        self._keys: list[Key] = [_signing_key(match) for match in _PEM.findall(pem)]
         if not self._keys:
             raise ValueError("AUTH_GATEWAY_SIGNING_KEYS holds no PEM private key")
         self._issuer = issuer

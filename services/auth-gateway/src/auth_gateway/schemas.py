@@ -109,7 +109,7 @@ class Tokens(BaseModel):
     """Access token, and the refresh token that gets the next one."""
 
     access_token: str
-    token_type: Literal["Bearer"] = "Bearer"
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the scheme (RFC 6750), not a secret
     expires_in: int = Field(description="Seconds")
     refresh_token: str
     user: UserRead

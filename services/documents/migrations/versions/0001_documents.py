@@ -63,7 +63,8 @@ TABLES = (
         merged boolean NOT NULL,
         created_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (document_id, n),
-        CONSTRAINT fk_version_document_id FOREIGN KEY (document_id) REFERENCES documents.document (id) ON DELETE CASCADE,
+        CONSTRAINT fk_version_document_id FOREIGN KEY (document_id)
+            REFERENCES documents.document (id) ON DELETE CASCADE,
         CONSTRAINT fk_version_workspace_id_body_sha256 FOREIGN KEY (workspace_id, body_sha256)
             REFERENCES documents.body (workspace_id, sha256)
     )""",

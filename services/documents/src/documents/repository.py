@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 from uuid import UUID
 
 from psycopg import errors as pg
@@ -20,16 +20,16 @@ from .storage import Body
 
 _EDITORS: Final = roles_allowing(Action.EDIT)
 
-HEAD: LiteralString = (
+HEAD: Final = (
     "d.id, d.workspace_id, d.title, d.language, d.kind, d.version, d.content_version, d.body_sha256, d.size, "
     "d.field_versions, d.access_root_id, d.created_at, d.created_by, d.updated_at, d.updated_by, d.trashed_at"
 )
-MEMBER: LiteralString = (
+MEMBER: Final = (
     "JOIN documents.access_member m ON m.workspace_id = d.workspace_id AND m.user_id = %(user)s AND NOT m.removed"
 )
 
 # Appended to statements whose `head` is the changed row: body, version and event in the same round trip.
-_BODY: LiteralString = """
+_BODY: Final = """
     body AS (
         INSERT INTO documents.body (workspace_id, sha256, size, data)
         SELECT workspace_id, %(sha256)s, %(size)s, %(data)s FROM head ON CONFLICT DO NOTHING
@@ -39,7 +39,7 @@ _BODY: LiteralString = """
         SELECT id, version, workspace_id, body_sha256, size, title, %(user)s, %(contributors)s, %(origin)s, %(base)s,
                %(merged)s FROM head
     )"""
-_OUTBOX: LiteralString = """
+_OUTBOX: Final = """
     event AS (
         INSERT INTO documents.outbox (event_id, type, aggregate_id, aggregate_version, data, headers)
         SELECT %(event_id)s, %(event_type)s, id, version,
@@ -49,7 +49,7 @@ _OUTBOX: LiteralString = """
         FROM head
     )"""
 
-CREATE: LiteralString = f"""
+CREATE: Final = f"""
     WITH m AS (
         SELECT role, version FROM documents.access_member
         WHERE workspace_id = %(workspace)s AND user_id = %(user)s AND NOT removed AND role = ANY(%(roles)s)
@@ -62,7 +62,7 @@ CREATE: LiteralString = f"""
     ), {_BODY}, {_OUTBOX}
     SELECT head.*, m.role, m.version AS access_version FROM head, m"""
 
-SAVE: LiteralString = f"""
+SAVE: Final = f"""
     WITH head AS (
         UPDATE documents.document AS d SET version = d.version + 1, content_version = d.version + 1,
             body_sha256 = %(sha256)s, size = %(size)s, updated_at = now(), updated_by = %(user)s
@@ -74,15 +74,15 @@ SAVE: LiteralString = f"""
     ), {_BODY}, {_OUTBOX}
     SELECT * FROM head"""
 
-GET: LiteralString = f"""
+GET: Final = f"""
     SELECT {HEAD}, m.role, m.version AS access_version FROM documents.document d {MEMBER} WHERE d.id = %(id)s"""
 
-GET_WITH_BODY: LiteralString = f"""
+GET_WITH_BODY: Final = f"""
     SELECT {HEAD}, m.role, m.version AS access_version, b.data FROM documents.document d {MEMBER}
     JOIN documents.body b ON b.workspace_id = d.workspace_id AND b.sha256 = d.body_sha256
     WHERE d.id = %(id)s"""
 
-VERSION: LiteralString = (
+VERSION: Final = (
     "v.document_id, v.n, v.workspace_id, v.body_sha256, v.size, v.title, v.author_id, v.contributors, v.origin, "
     "v.base_version, v.merged, v.created_at"
 )
@@ -102,9 +102,9 @@ class Write:
 class SortOrder:
     """A list order as SQL: column, direction, comparison of the keyset."""
 
-    column: LiteralString
-    order: LiteralString
-    after: LiteralString
+    column: str
+    order: str
+    after: str
 
 
 ORDERS: Final = {
@@ -194,7 +194,7 @@ class DocumentRepository:
         """
         fields = [name for name in ("title", "language") if name in changes]
         columns = {name: changes.get(name) for name in ("title", "language", "trashed_at", "trashed_by")}
-        assignments: LiteralString = ", ".join(
+        assignments = ", ".join(
             f"{name} = %({name})s" for name in ("title", "language", "trashed_at", "trashed_by") if name in changes
         )
         row = await self._transaction.one(
@@ -226,15 +226,15 @@ class DocumentRepository:
     ) -> list[Row]:  # fmt: skip
         """One row more than `limit`, in order, with the caller's role in each."""
         order = ORDERS[sort]
-        conditions: list[LiteralString] = ["d.workspace_id = %(workspace)s"]
+        conditions: list[str] = ["d.workspace_id = %(workspace)s"]
         conditions.append("d.trashed_at IS NOT NULL" if trashed else "d.trashed_at IS NULL")
         if after:
             conditions.append(order.after)
         if filters.get("q_title"):
-            conditions.append("d.title ILIKE '%%' || %(q_title)s || '%%'")
+            conditions.append("strpos(lower(d.title), lower(%(q_title)s)) > 0")
         if filters.get("updated_since"):
             conditions.append("d.updated_at >= %(updated_since)s")
-        where: LiteralString = " AND ".join(conditions)
+        where = " AND ".join(conditions)
         return await self._transaction.all(
             f"SELECT {HEAD}, m.role FROM documents.document d {MEMBER} WHERE {where} "
             f"ORDER BY {order.order} LIMIT %(limit)s",
@@ -274,7 +274,7 @@ class DocumentRepository:
         )
         return [row["author"] for row in rows]
 
-    async def _version(self, condition: LiteralString, document_id: UUID, n: int) -> Row | None:
+    async def _version(self, condition: str, document_id: UUID, n: int) -> Row | None:
         return await self._transaction.one(
             f"SELECT {VERSION}, b.data FROM documents.version v "
             "JOIN documents.body b ON b.workspace_id = v.workspace_id AND b.sha256 = v.body_sha256 "

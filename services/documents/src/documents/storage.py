@@ -1,4 +1,4 @@
-"""Bodies: Markdown bytes as they are stored, compressed, addressed by hash, small ones inline, large ones as objects."""
+"""Bodies: Markdown bytes as they are stored: compressed, addressed by hash, small ones inline, large as objects."""
 
 import asyncio
 import hashlib

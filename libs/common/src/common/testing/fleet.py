@@ -58,10 +58,7 @@ class Fleet:
                 task = asyncio.create_task(server.serve())
                 running.append((server, task))
                 async with asyncio.timeout(START_SECONDS):
-                    while not server.started:
-                        if task.done():
-                            raise RuntimeError(f"{name} did not start")
-                        await asyncio.sleep(0.01)
+                    await server.listening.wait()
             base = f"http://{settings.host}"
             fleet.services[name] = Service(name, app, f"{base}:{settings.port}", f"{base}:{settings.internal_port}")
         yield fleet

@@ -76,7 +76,7 @@ class AccountRepository:
     async def verify_email(self, user_id: UUID, email: str) -> None:
         """Note that the address was proven, if it is still the account's."""
         await self.transaction.execute(
-            "UPDATE auth_gateway.account SET email_verified_at = coalesce(email_verified_at, now()), version = version + 1 "
+            "UPDATE auth_gateway.account SET email_verified_at = now(), version = version + 1 "
             "WHERE id = %(id)s AND email = %(email)s AND email_verified_at IS NULL",
             {"id": user_id, "email": email},
         )
@@ -99,7 +99,8 @@ class AccountRepository:
     async def take_email_token(self, token_hash: bytes) -> str | None:
         """Use a verification link up; the address it proves, None if it has expired or was used."""
         row = await self.transaction.one(
-            "DELETE FROM auth_gateway.email_token WHERE token_hash = %(hash)s RETURNING email, expires_at > now() AS live",
+            "DELETE FROM auth_gateway.email_token WHERE token_hash = %(hash)s "
+            "RETURNING email, expires_at > now() AS live",
             {"hash": token_hash},
         )
         return row["email"] if row and row["live"] else None

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlmodel import col
 
 from common import messaging
 from common.auth import Principal
@@ -18,10 +19,12 @@ _WORKSPACE = (
     "SELECT w.id, w.name, w.version, w.created_at, w.updated_at, m.role FROM auth_gateway.workspace w "
     "JOIN auth_gateway.member m ON m.workspace_id = w.id AND m.user_id = %(user)s AND NOT m.removed "
 )
-_INVITATION = (
-    Invitation.id, Invitation.workspace_id, Invitation.email, Invitation.role, Invitation.invited_by,
-    Invitation.created_at, Invitation.expires_at, Invitation.accepted_at, Invitation.revoked_at,
-)  # fmt: skip
+_id, _workspace = col(Invitation.id), col(Invitation.workspace_id)
+_INVITATION = [
+    getattr(Invitation, name)
+    for name in ("id", "workspace_id", "email", "role", "invited_by", "created_at", "expires_at", "accepted_at",
+                 "revoked_at")
+]  # fmt: skip
 
 
 class WorkspaceRepository:
@@ -142,23 +145,22 @@ class WorkspaceRepository:
         """Insert an invitation."""
         await self.transaction.execute(
             "INSERT INTO auth_gateway.invitation (id, workspace_id, email, role, token_hash, invited_by, expires_at) "
-            "VALUES (%(id)s, %(workspace_id)s, %(email)s, %(role)s, %(token_hash)s, %(invited_by)s, now() + %(lifetime)s)",
+            "VALUES (%(id)s, %(workspace_id)s, %(email)s, %(role)s, %(token_hash)s, %(invited_by)s, "
+            "now() + %(lifetime)s)",
             {**invitation, "lifetime": lifetime},
         )
 
     async def find_invitation(self, workspace_id: UUID, invitation_id: UUID) -> Row | None:
         """One invitation of a workspace."""
-        rows = await self.transaction.run(
-            select(*_INVITATION).where(Invitation.workspace_id == workspace_id, Invitation.id == invitation_id)  # type: ignore[arg-type, call-overload]
-        )
+        rows = await self.transaction.run(select(*_INVITATION).where(_workspace == workspace_id, _id == invitation_id))
         return rows[0] if rows else None
 
     async def list_invitations(self, workspace_id: UUID, after: UUID | None, limit: int) -> list[Row]:
         """One invitation more than `limit`, newest first (their ids are time-ordered)."""
-        statement = select(*_INVITATION).where(Invitation.workspace_id == workspace_id)  # type: ignore[arg-type, call-overload]
+        statement = select(*_INVITATION).where(_workspace == workspace_id)
         if after:
-            statement = statement.where(Invitation.id < after)  # type: ignore[arg-type]
-        return await self.transaction.run(statement.order_by(Invitation.id.desc()).limit(limit + 1))  # type: ignore[attr-defined]
+            statement = statement.where(_id < after)
+        return await self.transaction.run(statement.order_by(_id.desc()).limit(limit + 1))
 
     async def find_invitation_by_token(self, token_hash: bytes) -> Row | None:
         """The invitation behind a mailed secret, with the names to show; works without a user."""

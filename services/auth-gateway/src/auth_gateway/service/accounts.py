@@ -263,4 +263,4 @@ async def deliver(mailer: Mailer, message: EmailMessage) -> None:
     try:
         await mailer.send(message)
     except MAIL_FAILURES as error:
-        log.error("mail not sent", extra={"fields": {"subject": message["Subject"], "cause": repr(error)}})
+        log.warning("mail not sent", extra={"fields": {"subject": message["Subject"], "cause": repr(error)}})

@@ -5,8 +5,6 @@ the document. Nothing is normalised: every byte of a result was written by someb
 last and no longer is.
 """
 
-
-
 WORD_CAP = 4_000
 """Tokens up to which a region is merged by words; a larger one is a conflict."""
 

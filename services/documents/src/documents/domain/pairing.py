@@ -131,7 +131,26 @@ def _groups(sides: tuple[list[_Edit], list[_Edit]], rules: Rules) -> list[_Group
 
 
 def _meet(first: _Edit, second: _Edit, rules: Rules, *, movable: bool) -> bool:
-    """Tell whether two edits, in base order, cannot both be applied in a certain order; move them apart if they can."""
+    """Tell whether two edits, in base order, meet: no certain order keeps both; move the first away if that helps."""
     if second.end - second.slack < first.start:
         return True
-    if not movable: first.slack...
+    for by in range(first.slack + 1 if movable else 1):
+        gap = second.start - first.end + by
+        if gap > 0 and rules.apart(first.end - by, second.start):
+            first.move_up(by)
+            second.slack = min(second.slack, gap - 1)
+            while second.slack and not rules.apart(first.end, second.start - second.slack):
+                second.slack -= 1
+            return False
+    return not (rules.touch and _may_touch(first, second))
+
+
+def _may_touch(first: _Edit, second: _Edit) -> bool:
+    """Allow touching edits whose order is certain: at most one of them adds lines where they touch."""
+    if first.end != second.start or first.slack or second.slack or second.end == first.start:
+        return False
+    return not (
+        (first.grows and second.grows)
+        or (first.start == first.end and second.grows)
+        or (second.start == second.end and first.grows)
+    )
