@@ -1,5 +1,6 @@
 """What the person at the terminal sees while something takes its time."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,23 +18,27 @@ class NotReadyError(Exception):
 
 
 def say(text: str = "") -> None:
-    """One line, visible at once even through a pipe."""
-    print(text, flush=True)
+    """One line, visible at once even through a pipe; a reader who has gone does not stop the work."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def done(name: str, since: float) -> None:
+def done(name: str, since: float, word: str = "ready") -> None:
     """One finished step and how long it took."""
-    say(f"  {name:<16} ready  {time.monotonic() - since:5.1f} s")
+    clear = "\033[K" if sys.stdout.isatty() else ""
+    say(f"  {name:<14} {word:<5} {time.monotonic() - since:6.1f} s{clear}")
 
 
 @contextmanager
-def step(name: str) -> Iterator[None]:
+def step(name: str, word: str) -> Iterator[None]:
     """Show that something is being done, then how long it took."""
     begun = time.monotonic()
     if sys.stdout.isatty():
-        print(f"  {name:<16} …\r", end="", flush=True)
+        print(f"  {name:<14} …\r", end="", flush=True)
     yield
-    done(name, begun)
+    done(name, begun, word)
 
 
 def wait_for(

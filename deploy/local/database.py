@@ -16,7 +16,7 @@ class MigrationFailedError(Exception):
 
 def create_database(fleet: Fleet) -> None:
     """Create our database if the server does not have it."""
-    name = urlsplit(fleet.database_url()).path.lstrip("/")
+    name = urlsplit(fleet.environments.database_url()).path.lstrip("/")
     with psycopg.connect(fleet.backing_url("postgres"), autocommit=True, connect_timeout=10) as connection:
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

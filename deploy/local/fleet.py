@@ -19,7 +19,7 @@ from deploy.local.layout import Layout, Ports
 from deploy.local.machine import LOOPBACK
 from deploy.local.plan import Plan
 from deploy.local.preparing import check_ports, end_leftovers, install_packages, load_keys, prepare
-from deploy.local.programs import SERVICE_GROUP, Fleet
+from deploy.local.programs import FRONT, Fleet
 from deploy.local.supervision import STOPPED, Supervisor
 
 READY_SECONDS = 120
@@ -51,7 +51,7 @@ def up(layout: Layout, environment: Mapping[str, str]) -> int:
         if ended:
             say(f"  ended what an earlier start had left running: {', '.join(ended)}")
         check_ports(fleet)
-        with step("files"):
+        with step("files", "done"):
             prepare(fleet)
         _start(fleet, supervisor)
         login = _seed(layout)
@@ -75,14 +75,14 @@ def _stays_up(layout: Layout, supervisor: Supervisor) -> bool:
 
 def _start(fleet: Fleet, supervisor: Supervisor) -> None:
     begun = time.monotonic()
-    supervisor.start(fleet.groups(), fleet.keys["supervisor"], waiting=SERVICE_GROUP)
-    backing = {name: server.is_ready for name, server in fleet.servers().items()}
+    supervisor.start(fleet.groups(), fleet.keys["supervisor"], waiting=FRONT)
+    backing = {name: server.is_ready for name, server in fleet.servers.items()}
     if "postgres" in backing:
         wait_for({"postgres": backing.pop("postgres")}, begun=begun, seconds=READY_SECONDS, gives_up=_gives_up)
-    with step("database"):
+    with step("database", "done"):
         create_database(fleet)
         migrate(fleet)
-    supervisor.start_group(SERVICE_GROUP)
+    supervisor.start_group(FRONT)
     wait_for(backing | _readiness(Plan.of(fleet)), begun=begun, seconds=READY_SECONDS, gives_up=_gives_up)
 
 
@@ -114,7 +114,7 @@ def _seed(layout: Layout) -> str:
     """Make the demo login; returns what the script says of it."""
     if not (layout.root / SEED).exists():
         return ""
-    with step("demo login"):
+    with step("demo login", "done"):
         made = subprocess.run(
             [sys.executable, SEED, "--demo"],
             cwd=layout.root,
@@ -158,7 +158,7 @@ def stop(layout: Layout, supervisor: Supervisor) -> bool:
     """End supervisor and with it everything; then whatever is left. False if there was nothing."""
     pid = supervisor.pid()
     if pid is not None:
-        with step("stopping"):
+        with step("stopping", "done"):
             supervisor.shutdown()
             deadline = time.monotonic() + DOWN_SECONDS
             while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
@@ -180,7 +180,7 @@ def status(layout: Layout) -> int:
     readiness = _readiness(plan)
     unready = 0
     say(f"{'program':<14}{'state':<10}{'pid':>8}{'memory':>10}  ready  uptime")
-    for name, info in processes.items():
+    for name, info in ((name, processes[name]) for name in plan.programs if name in processes):
         ready = readiness[name]() if name in readiness else info["statename"] == "RUNNING"
         unready += not ready
         memory = _memory_mib(info["pid"])

@@ -35,7 +35,7 @@ def install_packages(fleet: Fleet) -> None:
     missing = packages.missing(private | {"nginx-light"})
     if missing:
         say(f"  installing {' '.join(missing)} (no system service is started, nothing is upgraded)")
-        with step("packages"):
+        with step("packages", "done"):
             packages.install(missing, fleet.layout.logs / "packages.log")
 
 
@@ -45,6 +45,8 @@ def end_leftovers(layout: Layout) -> list[str]:
     programs = list(reversed(plan.programs.items())) if plan else []
     with ThreadPoolExecutor() as pool:
         ended = list(pool.map(lambda item: launch.reap(item[0], item[1]["stop_signal"], 30), programs))
+    for name, _ in programs:
+        launch.record_file(name).unlink(missing_ok=True)
     return [name for (name, _), was_there in zip(programs, ended, strict=True) if was_there]
 
 
@@ -73,7 +75,7 @@ def prepare(fleet: Fleet) -> None:
     for folder in ("telemetry", "objects", "mail"):
         own_folder(fleet.layout.state / folder, None)
     with ThreadPoolExecutor() as pool:
-        jobs = [pool.submit(server.prepare) for server in fleet.servers().values()]
+        jobs = [pool.submit(server.prepare) for server in fleet.servers.values()]
         prepare_gateway(fleet)
         for job in jobs:
             job.result()

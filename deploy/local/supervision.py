@@ -36,7 +36,7 @@ class SupervisorFailedError(Exception):
 
 
 def config(groups: Mapping[str, list[Program]], password: str, waiting: str) -> str:
-    """supervisord's configuration. Groups start in this order and stop in reverse; `waiting` is started later."""
+    """supervisord's configuration: groups stop in reverse order; the group `waiting` is started by name, later."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
     head = f"""\

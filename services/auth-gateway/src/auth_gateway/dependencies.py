@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -19,7 +19,7 @@ from .identity import Passwords, TokenIssuer
 from .mail import FolderMailer, Mailer, SmtpMailer
 from .repository import AccountRepository, WorkspaceRepository
 from .schemas import Login
-from .service import AccountService, Announcer, Device, WorkspaceService
+from .service import AccountService, Announcer, Device, FactService, WorkspaceService
 from .service.accounts import Terms
 from .service.workspaces import InvitationTerms
 from .settings import Settings
@@ -53,7 +53,7 @@ class GatewayPlatform(Platform):
     async def revocations_since(self, since: float) -> Mapping[str, float]:
         """Own rows. Raises `DatabaseUnavailableError`."""
         async with self.database.transaction() as transaction:
-            return await AccountRepository(transaction).revoked_since(datetime.fromtimestamp(since, UTC))
+            return await (await facts(transaction)).revocations_since(since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +132,15 @@ async def workspace_service(request: Request, user: CurrentUser, transaction: Us
     )
 
 
-async def open_workspaces(request: Request, transaction: OpenTransaction) -> WorkspaceRepository:
-    """For previews of invitations by their mailed secret; limited per client IP."""
+async def facts(transaction: OpenTransaction) -> FactService:
+    """Facts for other services."""
+    return FactService(AccountRepository(transaction), WorkspaceRepository(transaction))
+
+
+async def public_facts(request: Request, transaction: OpenTransaction) -> FactService:
+    """Facts for whoever holds a secret; limited per client IP."""
     await anonymous(request)
-    return WorkspaceRepository(transaction)
+    return await facts(transaction)
 
 
 async def idempotency_key(request: Request, user: CurrentUser, transaction: UserTransaction) -> IdempotencyKey:
@@ -155,6 +160,7 @@ async def limited_login(request: Request, body: Login) -> Device:
 Accounts = Annotated[AccountService, Depends(account_service, scope="function")]
 OpenAccounts = Annotated[AccountService, Depends(open_account_service, scope="function")]
 Workspaces = Annotated[WorkspaceService, Depends(workspace_service, scope="function")]
-Invitations = Annotated[WorkspaceRepository, Depends(open_workspaces, scope="function")]
+Facts = Annotated[FactService, Depends(facts, scope="function")]
+PublicFacts = Annotated[FactService, Depends(public_facts, scope="function")]
 Key = Annotated[IdempotencyKey, Depends(idempotency_key, scope="function")]
 LoginDevice = Annotated[Device, Depends(limited_login)]

@@ -27,6 +27,7 @@ from .schemas import (
     DocumentSaved,
     DocumentUpdate,
     Include,
+    NoQuery,
     Sort,
     State,
     VersionPage,
@@ -133,7 +134,9 @@ async def update_document(
 
 
 @router.delete("/{document_id}", status_code=204)
-async def trash_document(document_id: UUID, documents: Documents, version: SeenVersion) -> Response:
+async def trash_document(
+    document_id: UUID, documents: Documents, version: SeenVersion, _query: Annotated[NoQuery, Query()]
+) -> Response:
     """Move to the trash, from which `restore` takes it back."""
     await documents.trash(document_id, base=version)
     return Response(status_code=204)

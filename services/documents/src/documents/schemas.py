@@ -11,13 +11,17 @@ from common.access import abilities
 from common.fields import ClientId, RequestBody, Title
 
 
-def _no_nul(text: str) -> str:
-    if "\0" in text:
+def _text(value: str) -> str:
+    if "\0" in value:
         raise ValueError("must not contain NUL")
-    return text
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain lone surrogates") from None
+    return value
 
 
-Content = Annotated[str, AfterValidator(_no_nul)]
+Content = Annotated[str, AfterValidator(_text)]
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$", max_length=35)]
 
 
@@ -83,6 +87,10 @@ class ContentEdit(RequestBody):
     """Edits applied in order to the version `If-Match` names, then merged with what came since."""
 
     edits: Annotated[list[FindReplace | Append | Prepend], Field(min_length=1, max_length=500)]
+
+
+class NoQuery(RequestBody):
+    """No query parameter: one that means something elsewhere is refused, not ignored."""
 
 
 class DocumentRead(BaseModel):

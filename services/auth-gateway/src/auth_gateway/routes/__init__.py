@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter
 
-from . import accounts, internal_routes, workspaces
+from . import accounts, workspaces
+from . import internal as internal_routes
 
 router = APIRouter()
 router.include_router(accounts.router)

@@ -11,7 +11,7 @@ from common.idempotency import json_response
 from common.pagination import DEFAULT_LIMIT, Cursor, Limit
 from common.preconditions import SeenVersion, etag
 
-from ..dependencies import Invitations, Key, Workspaces
+from ..dependencies import Key, PublicFacts, Workspaces
 from ..schemas import (
     InvitationCreate,
     InvitationPage,
@@ -25,7 +25,6 @@ from ..schemas import (
     WorkspaceRead,
     WorkspaceUpdate,
 )
-from ..service.workspaces import preview_invitation
 
 router = APIRouter()
 InvitationToken = Annotated[str, Path(max_length=200, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -112,9 +111,9 @@ async def revoke_invitation(workspace_id: UUID, invitation_id: UUID, workspaces:
 
 
 @router.get("/v1/invitations/{token}", tags=["invitations"])
-async def get_invitation(token: InvitationToken, invitations: Invitations) -> InvitationPreview:
+async def get_invitation(token: InvitationToken, facts: PublicFacts) -> InvitationPreview:
     """What an invitation is for, by its mailed secret."""
-    return InvitationPreview(**await preview_invitation(invitations, token))
+    return InvitationPreview(**await facts.invitation(token))
 
 
 @router.post("/v1/invitations/{token}/accept", tags=["invitations"])

@@ -2,6 +2,7 @@
 
 from .accounts import AccountService, Device, Grant
 from .announcer import Announcer
+from .facts import FactService
 from .workspaces import WorkspaceService
 
-__all__ = ["AccountService", "Announcer", "Device", "Grant", "WorkspaceService"]
+__all__ = ["AccountService", "Announcer", "Device", "FactService", "Grant", "WorkspaceService"]

@@ -37,6 +37,7 @@ from ..mail import Mailer, compose
 from ..repository import AccountRepository, WorkspaceRepository
 from .accounts import deliver
 from .announcer import Announcer
+from .facts import invitation_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class WorkspaceService:
 
         Raises `InvitationNotFoundError`, `InvitationGoneError`, `InvitationForOtherError`.
         """
-        invitation = await preview_invitation(self._workspaces, token)
+        invitation = await invitation_by(self._workspaces, token)
         account = await self._accounts.get(self._me)
         if account["email"] != invitation["email"]:
             raise InvitationForOtherError
@@ -241,14 +242,6 @@ class WorkspaceService:
             await deliver(self._mailer, message)
 
         self._workspaces.transaction.after_commit.append(send)
-
-
-async def preview_invitation(workspaces: WorkspaceRepository, token: str) -> Row:
-    """What the holder of a mailed link may see, signed in or not. Raises `InvitationNotFoundError`."""
-    invitation = await workspaces.find_invitation_by_token(digest(token))
-    if invitation is None:
-        raise InvitationNotFoundError
-    return invitation
 
 
 def _refuse_closed(invitation: Row) -> None:

@@ -15,14 +15,11 @@ _MAX_SLACK = 10_000
 
 
 class Region(NamedTuple):
-    """A stretch of the base that at least one side changed, and what it became on each side."""
+    """A stretch of the base and what it is on each side; unchanged ones have neither flag."""
 
-    start: int
-    end: int
-    ours_start: int
-    ours_end: int
-    theirs_start: int
-    theirs_end: int
+    base: slice
+    ours: slice
+    theirs: slice
     by_ours: bool
     by_theirs: bool
 
@@ -69,24 +66,39 @@ def regions(
     theirs_changes: list[Change],
     rules: Rules,
 ) -> list[Region]:
-    """Return the regions in order; one changed by both sides needs a decision, the others do not.
+    """Cut the base into regions, in order; one changed by both sides needs a decision, the others do not.
 
     Source: Khanna, Kunal, Pierce, "A Formal Investigation of Diff3" (2007); chunks are split finer than there where the
     order of touching changes is certain.
     """
     sides = (_edits(base, ours, ours_changes, rules), _edits(base, theirs, theirs_changes, rules))
-    found, shifts = [], [0, 0]
+    changed = []
+    shifts = [0, 0]
     for group in _groups(sides, rules):
-        edits = [*group[OURS], *group[THEIRS]]
-        start, end = min(edit.start for edit in edits), max(edit.end for edit in edits)
+        edits = group[OURS] + group[THEIRS]
+        span = slice(min(edit.start for edit in edits), max(edit.end for edit in edits))
         spans = []
         for side in (OURS, THEIRS):
-            first = start + shifts[side]
+            start = span.start + shifts[side]
             if group[side]:
                 shifts[side] = group[side][-1].new_end - group[side][-1].end
-            spans += [first, end + shifts[side]]
-        found.append(Region(start, end, *spans, bool(group[OURS]), bool(group[THEIRS])))
-    return found
+            spans.append(slice(start, span.stop + shifts[side]))
+        changed.append(Region(span, *spans, bool(group[OURS]), bool(group[THEIRS])))
+    return covered(changed, len(base), len(ours), len(theirs))
+
+
+def covered(changed: list[Region], base: int, ours: int, theirs: int) -> list[Region]:
+    """Add the unchanged regions between and around the changed ones."""
+    cover = []
+    at = (0, 0, 0)
+    end = Region(slice(base, base), slice(ours, ours), slice(theirs, theirs), by_ours=False, by_theirs=False)
+    for region in [*changed, end]:
+        if region.base.start > at[0]:
+            before = (slice(start, span.start) for start, span in zip(at, region[:3], strict=True))
+            cover.append(Region(*before, by_ours=False, by_theirs=False))
+        cover.append(region)
+        at = (region.base.stop, region.ours.stop, region.theirs.stop)
+    return cover[:-1]
 
 
 def _edits(base: Sequence[str], new: Sequence[str], found: list[Change], rules: Rules) -> list[_Edit]:

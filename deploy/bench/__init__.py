@@ -1,0 +1,1 @@
+"""Benchmarks: they print ratios and the machine; they are not timed tests."""

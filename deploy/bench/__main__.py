@@ -1,0 +1,5 @@
+"""`make bench`."""
+
+from deploy.bench import rest
+
+rest.main()

@@ -1,0 +1,42 @@
+"""What may be asked without a signed-in user: facts by other services, an invitation by its mailed secret."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from common.auth import digest
+from common.database import Row
+
+from ..errors import InvitationNotFoundError, MemberNotFoundError
+from ..repository import AccountRepository, WorkspaceRepository
+
+
+class FactService:
+    """Versioned facts of this service."""
+
+    def __init__(self, accounts: AccountRepository, workspaces: WorkspaceRepository) -> None:
+        self._accounts = accounts
+        self._workspaces = workspaces
+
+    async def membership(self, workspace_id: UUID, user_id: UUID) -> Row:
+        """A membership, ended ones included. Raises `MemberNotFoundError`."""
+        await self._accounts.act_as(user_id)
+        member = await self._workspaces.find_member(workspace_id, user_id)
+        if member is None:
+            raise MemberNotFoundError
+        return member
+
+    async def revocations_since(self, since: float) -> dict[str, float]:
+        """Live revocations written since (Unix seconds), entry -> expiry."""
+        return await self._accounts.revoked_since(datetime.fromtimestamp(since, UTC))
+
+    async def invitation(self, token: str) -> Row:
+        """What the holder of a mailed link may see. Raises `InvitationNotFoundError`."""
+        return await invitation_by(self._workspaces, token)
+
+
+async def invitation_by(workspaces: WorkspaceRepository, token: str) -> Row:
+    """The invitation behind a mailed secret. Raises `InvitationNotFoundError`."""
+    invitation = await workspaces.find_invitation_by_token(digest(token))
+    if invitation is None:
+        raise InvitationNotFoundError
+    return invitation

@@ -1,0 +1,111 @@
+"""Merge a few lines of prose word by word."""
+
+import re
+from itertools import islice
+
+from .lines import Conversion, Span, settled
+from .matching import Budget, Change, changes
+from .pairing import Rules, regions
+
+CAP = 4_000
+"""Tokens up to which lines are merged by words."""
+
+_LINE = "\n"
+
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_MARKS = "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u200c\u200d\u20d0-\u20ff\u3099\u309a\ufe00-\ufe0f\ufe20-\ufe2f\U0001f3fb-\U0001f3ff\U000e0100-\U000e01ef"
+_LETTER = rf"[^\s!-/:-@\[-`{{-~\u2010-\u2027\u2030-\u205e\u3000-\u303f\uff00-\uffef{_CJK}]"
+_TOKEN = re.compile(
+    rf"\s+"
+    rf"|`+[^`]*`+"  # a code span, a link's target, a tag: edited as one
+    rf"|\]\([^\s()]*\)"
+    rf"|<[^\s<>]+>"
+    rf"|[{_CJK}][{_MARKS}]*"
+    rf"|{_LETTER}+(?:[-./:@_'’+=&%#?~,]{{1,3}}{_LETTER}+)*"  # don't, 1.5, 2024-05-01, https://example.org/a?b=c
+    rf"|([^\s])\1*[{_MARKS}]*"
+)
+_LONE_CJK = re.compile(rf"[{_CJK}][{_MARKS}]*")
+
+
+def merge_words(
+    base: Span, ours: Span, theirs: Span, ours_turned: Conversion, theirs_turned: Conversion, budget: Budget
+) -> Span | None:
+    """Merge the words of three versions of some lines; None if both sides changed the same ones, or the cap is passed.
+
+    A line end is a word of its own, and so are a run of spaces, a code span, a link's target, a CJK character.
+    """
+    documents = [_tokens(span) for span in (base, ours, theirs)]
+    if any(len(tokens.texts) > CAP for tokens in documents):
+        return None
+    words, left, right = documents
+    found = regions(
+        words.texts,
+        left.texts,
+        right.texts,
+        _rewrites(words.texts, changes(words.texts, left.texts, budget)),
+        _rewrites(words.texts, changes(words.texts, right.texts, budget)),
+        Rules(str.isspace, lambda start, end: _apart(words.texts, start, end), touch=False),
+    )
+    merged = Span([], [])
+    for region in found:
+        spans = (words.part(region.base), left.part(region.ours), right.part(region.theirs))
+        piece = settled(*spans, ours_turned, theirs_turned)
+        if piece is None:
+            return None
+        merged.texts.extend(piece.texts)
+        merged.ends.extend(piece.ends)
+    return _lines(merged)
+
+
+def _tokens(span: Span) -> Span:
+    """Split lines into words, at most one more than the cap."""
+    texts: list[str] = []
+    ends: list[str] = []
+    for text, end in zip(*span, strict=True):
+        found = islice(_TOKEN.finditer(text), CAP + 1 - len(texts))
+        texts += [match[0] for match in found]
+        texts.append(_LINE)
+        ends += [""] * (len(texts) - len(ends) - 1)
+        ends.append(end)
+        if len(texts) > CAP:
+            break
+    return Span(texts, ends)
+
+
+def _lines(tokens: Span) -> Span:
+    """Put words together to lines again."""
+    texts: list[str] = []
+    ends: list[str] = []
+    words: list[str] = []
+    for text, end in zip(*tokens, strict=True):
+        if text == _LINE:
+            texts.append("".join(words))
+            ends.append(end)
+            words.clear()
+        else:
+            words.append(text)
+    if words:
+        texts.append("".join(words))
+        ends.append("")
+    return Span(texts, ends)
+
+
+def _rewrites(words: list[str], found: list[Change]) -> list[Change]:
+    """Join changes of one side that have no word between them: what stands there was rewritten as one."""
+    joined: list[Change] = []
+    for change in found:
+        if joined and not any(map(_is_word, words[joined[-1].old_end : change.old_start])):
+            last = joined.pop()
+            joined.append(Change(last.old_start, change.old_end, last.new_start, change.new_end))
+        else:
+            joined.append(change)
+    return joined
+
+
+def _is_word(token: str) -> bool:
+    return any(map(str.isalnum, token))
+
+
+def _apart(words: list[str], start: int, end: int) -> bool:
+    """Tell whether unchanged words keep two edits apart; one CJK character alone may be the middle of a word."""
+    return end - start > 1 or (end > start and not _LONE_CJK.fullmatch(words[start]))
