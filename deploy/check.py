@@ -8,18 +8,34 @@ from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
-from deploy.compose_env import FOLDER, write
-from deploy.local import routes
+from deploy.compose_env import FOLDER, files, write
+from deploy.local import keys, routes
+from deploy.local.keys import variable
 from deploy.local.routes import SERVICES
 
 DEPLOY = Path(__file__).parent
 COMPOSE = DEPLOY / "compose.yaml"
+AUTH_ONLY = {f"AUTH_GATEWAY_{name}" for name in ("SIGNING_KEYS", "REFRESH_KEY", "DEMO_LOGIN")}
+ONLY_GIVEN = {"GATEWAY_PORT", "PORT_BASE", "TRACE_SAMPLE_PERCENT", "POSTGRES_URL", "REDIS_URL", "AMQP_URL"}
 
 
 def check_routes() -> str:
     """routes.json is consistent."""
     table = routes.load()
     return f"{len(table.routes)} routes, {len(table.public)} public operations"
+
+
+def check_env_example() -> str:
+    """env.example explains exactly the variables the containers get (of the services' own ones: one service's)."""
+    lines = (DEPLOY / "env.example").read_text().splitlines()
+    named = {line.partition("=")[0] for line in lines if "=" in line and not line.startswith("#")}
+    secrets = keys.Keys({**dict.fromkeys(keys.MAKERS, "x"), **_example_keys()})
+    given = {name for variables in files(secrets, "").values() for name in variables}
+    prefixes = {variable(service, "") for service in SERVICES} - {"DOCUMENTS_"}
+    shared = {name for name in given if not name.startswith(tuple(prefixes)) or name in AUTH_ONLY}
+    if named - ONLY_GIVEN != shared:
+        raise ValueError(f"env.example differs in {', '.join(sorted((named - ONLY_GIVEN) ^ shared))}")
+    return f"{len(named)} variables explained"
 
 
 def check_compose() -> str:
@@ -64,6 +80,11 @@ def check_projects() -> str:
     return f"{len(files)} valid"
 
 
+def _example_keys() -> dict[str, object]:
+    roles = [role for name in map(keys.schema, SERVICES) for role in (name, f"{name}_owner")]
+    return {"roles": dict.fromkeys(roles, "x"), "service_keys": {service: {} for service in SERVICES}}
+
+
 def _nameless(text: str, service: str) -> str:
     for place in ("services/{}", "--package {}\n", '"common.serve", "{}"'):
         text = text.replace(place.format(service), place)
@@ -78,6 +99,7 @@ def _run(*command: str) -> None:
 
 CHECKS: dict[str, Callable[[], str]] = {
     "routes.json": check_routes,
+    "env.example": check_env_example,
     "compose.yaml": check_compose,
     "Dockerfiles": check_dockerfiles,
     "scripts": check_scripts,

@@ -114,7 +114,7 @@ class Timings:
         """Kind, number of calls, median and 95th percentile in milliseconds."""
         return [
             (kind, len(values), percentile(values, 50) * 1000, percentile(values, 95) * 1000)
-            for kind, values in sorted(self.seconds.items())
+            for kind, values in self.seconds.items()
         ]
 
 

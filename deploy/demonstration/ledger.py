@@ -1,12 +1,24 @@
 """What the demo knows must be true: every accepted content, every expectation that was not met."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
 
 from deploy.client import Answer, Person, UnexpectedAnswerError, at_most
 from deploy.progress import Progress
 
 AT_ONCE = 8
+
+
+class Named(Protocol):
+    """Something that can be told from others."""
+
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
 
 
 @dataclass
@@ -40,6 +52,7 @@ class Ledger:
     wrong: list[str] = field(default_factory=list)
     merges: int = 0
     conflicts: int = 0
+    trace_id: str = ""
 
     def check(self, right: bool, what: str) -> bool:
         """Note `what` is off unless `right`."""
@@ -47,19 +60,16 @@ class Ledger:
             self.wrong.append(what)
         return right
 
-    async def each(
-        self, title: str, documents: Iterable[Document], work: Callable[[Document], Awaitable[None]]
-    ) -> Progress:
-        """Do `work` with every document, some at a time; an unexpected answer is noted, the others go on."""
-        chosen = list(documents)
-        progress = Progress(title, len(chosen))
+    async def each(self, title: str, items: Sequence[N], work: Callable[[N], Awaitable[None]]) -> Progress:
+        """Do `work` with every item, some at a time; an unexpected answer is noted, the others go on."""
+        progress = Progress(title, len(items))
 
-        async def one(document: Document) -> None:
+        async def one(item: N) -> None:
             try:
-                await work(document)
+                await work(item)
             except UnexpectedAnswerError as error:
-                self.wrong.append(f"{document.name}: {error}")
+                self.wrong.append(f"{item.name}: {error}")
             progress.step()
 
-        await at_most(AT_ONCE, [lambda document=document: one(document) for document in chosen])  # type: ignore[misc]
+        await at_most(AT_ONCE, [partial(one, item) for item in items])
         return progress

@@ -13,7 +13,7 @@ SUFFIXES = (".md", ".markdown")
 DOCUMENT_LIMIT = 10 * 1024 * 1024
 TOTAL_LIMIT = 64 * 1024 * 1024
 DEFAULT_DOCUMENTS = 500
-UNENTERED = ("node_modules", "__pycache__")
+UNENTERED = ("node_modules",)
 
 
 @dataclass(frozen=True)

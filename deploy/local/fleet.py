@@ -61,14 +61,13 @@ def up(layout: Layout, environment: Mapping[str, str]) -> int:
 
 def _stays_up(layout: Layout, supervisor: Supervisor) -> bool:
     """Whether the fleet runs or is about to; a half-started one is stopped so that it can be started afresh."""
-    processes = supervisor.processes()
-    plan = Plan.load(layout)
-    if processes is None:
+    if not supervisor.runs():
         return False
-    if plan is not None and not any(info["statename"] in STOPPED for info in processes.values()):
+    plan, processes = Plan.load(layout), supervisor.processes()
+    if plan and processes and not any(info["statename"] in STOPPED for info in processes.values()):
         wait_for(_readiness(plan), seconds=READY_SECONDS, gives_up=_gives_up)
         return True
-    say("An earlier start did not finish: stopping it first.")
+    say("An earlier start did not finish: stopping what it left.")
     stop(layout, supervisor)
     return False
 
@@ -156,19 +155,14 @@ def down(layout: Layout) -> int:
 
 def stop(layout: Layout, supervisor: Supervisor) -> bool:
     """End supervisor and with it everything; then whatever is left. False if there was nothing."""
-    pid = supervisor.pid()
-    if pid is not None:
+    ran = supervisor.runs()
+    if ran:
         with step("stopping", "done"):
-            supervisor.shutdown()
-            deadline = time.monotonic() + DOWN_SECONDS
-            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-                time.sleep(0.05)
-    else:
-        supervisor.end_stray()
+            supervisor.stop(DOWN_SECONDS)
     ended = end_leftovers(layout)
     if ended:
         say(f"  ended what was left running: {', '.join(ended)}")
-    return pid is not None or bool(ended)
+    return ran or bool(ended)
 
 
 def status(layout: Layout) -> int:

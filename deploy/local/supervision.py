@@ -123,27 +123,35 @@ class Supervisor:
         assert isinstance(found, list)
         return {info["name"]: info for info in found}
 
-    def pid(self) -> int | None:
-        """supervisord's pid; None if it does not answer."""
-        try:
-            return int(str(self._server().supervisor.getPID()))
-        except (OSError, xmlrpc.client.Error):
-            return None
+    def stop(self, seconds: float) -> bool:
+        """Have supervisord stop everything in order and then itself; False if there is none.
 
-    def shutdown(self) -> None:
-        """Ask it to stop everything and then itself; returns at once."""
-        self._server().supervisor.shutdown()
+        It is asked by signal, and found by its command and folder: that works even if `.state` was deleted meanwhile.
+        """
+        pid = self._pid()
+        if pid is None:
+            return False
+        deadline = time.monotonic() + seconds
+        os.kill(pid, signal.SIGTERM)
+        while self._pid() == pid:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        return True
 
-    def end_stray(self) -> None:
-        """Kill a supervisord of this checkout that does not answer any more."""
-        try:
-            pid = int((self._root / PID).read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            folder = Path(f"/proc/{pid}/cwd").readlink()
-        except (OSError, ValueError):
-            return
-        if b"supervisor.supervisord" in command and folder == self._root:
-            os.kill(pid, signal.SIGKILL)
+    def runs(self) -> bool:
+        """Whether there is a supervisord of this checkout, answering or not."""
+        return self._pid() is not None
+
+    def _pid(self) -> int | None:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (process / "cmdline").read_bytes().split(b"\0")
+                if b"supervisor.supervisord" in command and (process / "cwd").readlink() == self._root:
+                    return int(process.name)
+            except OSError:
+                continue  # gone, or of another user
+        return None
 
     def _server(self) -> xmlrpc.client.ServerProxy:
         password = ""

@@ -14,7 +14,7 @@ from joserfc.jwk import KeySet, RSAKey
 STRONG = "violet Tundra 88 kettle"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def passwords() -> Iterator[Passwords]:
     made = Passwords(threads=2, queue=64)
     yield made
@@ -31,6 +31,7 @@ async def test_hashes_are_argon2id_of_the_agreed_cost_and_salted(passwords: Pass
 
 async def test_without_a_hash_nothing_matches_not_even_the_decoy_password(passwords: Passwords) -> None:
     assert not await passwords.verify("nobody's password", None)
+    assert not await passwords.verify("nobody's password", "")
 
 
 async def test_a_damaged_hash_matches_nothing(passwords: Passwords) -> None:

@@ -87,6 +87,8 @@ def settled(base: Span, ours: Span, theirs: Span, ours_turned: Conversion, their
         return _with_ends(theirs, base, ours, ours_turned)
     if ours.texts != theirs.texts:
         return None
+    if ours.ends == theirs.ends:
+        return ours
     if len(ours.ends) == len(base.ends):
         return _with_ends(ours, base, theirs, {})
     converted = Span(ours.texts, [theirs_turned.get(end, end) for end in ours.ends])

@@ -61,6 +61,11 @@ def starts_front_matter(lines: Sequence[str]) -> bool:
     return bool(lines) and lines[0].rstrip() in _FRONT_MATTER
 
 
+def leaves_open(lines: Sequence[str]) -> bool:
+    """Tell whether these lines open code, HTML or math that would take in whatever is put after them."""
+    return bool(protected_lines([*lines, "", "text"])[-1])
+
+
 class _Scanner:
     """One pass over the lines, carrying the open containers and the open leaf block."""
 

@@ -4,10 +4,11 @@ Line ends, the byte order mark and the final newline are merged on their own; no
 result was written by somebody, except the line end that an unterminated last line needs once another follows it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import ne
+from typing import TypeVar
 
 from .lines import Conversion, Lines, Span, any_end, conversion, count_ends, joined, last_end, settled
 from .markdown import leaves_open, protected_lines, starts_front_matter
@@ -75,9 +76,11 @@ def merge_edits(base: bytes, current: bytes, proposed: bytes) -> Merge:
     return _Merger(base, current, proposed, keep_both=True).run()
 
 
-_LINES = Rules(blank=lambda line: not line.strip(), apart=lambda start, end: end > start, touch=True, slide=True)
+_LINES = Rules(blank=lambda line: not line.strip(), apart=lambda start, end: end > start, touch=True)
 _EDGES = _LINES._replace(slide=False)
 _OURS, _THEIRS = 1, 2
+
+T = TypeVar("T", bool, str)
 
 
 class _Merger:
@@ -133,13 +136,27 @@ class _Merger:
 
     def _both_kept(self, region: Region) -> Iterator[Region]:
         """Put what both sides added at one edge of the document one after the other, unless one would swallow the other."""
-        (at, stop), ours, theirs = (region.base.start, region.base.stop), region.ours, region.theirs
-        base = self._documents[0].texts
-        if not (region.by_ours and region.by_theirs) or at < stop or at not in {0, len(base)}:
+        at, ours, theirs = region.base.stop, region.ours, region.theirs
+        size = len(self._documents[0].texts)
+        if not (region.by_ours and region.by_theirs) or region.base.start < at or at not in {0, size}:
             yield region
-            return
-        lines = self._documents[_OURS].texts[: ours.stop], self._documents[_THEIRS].texts[: theirs.stop]
-        ...
+        elif self._swallows(region):
+            yield region
+        elif at == size:
+            self._terminated = None
+            yield Region(region.base, ours, slice(theirs.start, theirs.start), by_ours=True, by_theirs=False)
+            yield Region(region.base, slice(ours.stop, ours.stop), theirs, by_ours=False, by_theirs=True)
+        else:
+            yield Region(region.base, slice(ours.start, ours.start), theirs, by_ours=False, by_theirs=True)
+            yield Region(region.base, ours, slice(theirs.stop, theirs.stop), by_ours=True, by_theirs=False)
+
+    def _swallows(self, region: Region) -> bool:
+        """Tell whether one addition would change what the other is: an open fence above it, front matter below it."""
+        base, ours, theirs = (lines.texts[: where.stop] for lines, where in zip(self._documents, region[:3], strict=True))
+        if not region.base.stop and (starts_front_matter(ours) or starts_front_matter(theirs)):
+            return True
+        first = theirs if region.base.stop < len(self._documents[0].texts) else ours
+        return leaves_open(first) and not leaves_open(base)
 
     def _cut(self, region: Region) -> list[Region]:
         """Cut an unchanged region where line ends did change."""
@@ -165,11 +182,15 @@ class _Merger:
 
     def _text(self, region: Region) -> str | None:
         """Return what a region becomes, None if it is a conflict."""
-        base, ours, theirs = (lines.part(where) for lines, where in zip(self._documents, region[:3], strict=True))
-        if self._one_end and not region.by_theirs and theirs.ends == base.ends:
+        base, ours, theirs = (lines.ends[where] for lines, where in zip(self._documents, region[:3], strict=True))
+        if self._one_end and not region.by_theirs and theirs == base:
             return self._documents[_OURS].text(region.ours)
-        if self._one_end and not region.by_ours and ours.ends == base.ends:
+        if self._one_end and not region.by_ours and ours == base:
             return self._documents[_THEIRS].text(region.theirs)
+        return self._decided(region)
+
+    def _decided(self, region: Region) -> str | None:
+        base, ours, theirs = (lines.part(where) for lines, where in zip(self._documents, region[:3], strict=True))
         merged = settled(base, ours, theirs, *self._turned)
         if merged is None and base.texts and ours.texts and theirs.texts and self._is_prose(region):
             merged = merge_words(base, ours, theirs, *self._turned, self._budget)
@@ -196,4 +217,53 @@ class _Merger:
         if last < 0 or self._terminated is None:
             return
         end = last_end(texts[last])
-        if self._terminated and not end: ...
+        line = texts[last].removesuffix(end)
+        if self._terminated and not end:
+            self._rewrite_last(found, texts, last, self._end_near(texts, last))
+        elif end and not self._terminated and line and not last_end(line):
+            self._rewrite_last(found, texts, last, "")
+
+    def _rewrite_last(self, found: list[Region], texts: list[str], at: int, end: str) -> None:
+        """Give a region's last line another end; if the region is unchanged, only that line becomes a changed one."""
+        region, text = found[at], texts[at]
+        head = text.removesuffix(last_end(text))
+        if region.by_ours or region.by_theirs:
+            texts[at] = head + end
+            return
+        line = self._documents[0].texts[region.base.stop - 1]
+        above = (slice(where.start, where.stop - 1) for where in region[:3])
+        below = (slice(where.stop - 1, where.stop) for where in region[:3])
+        found[at : at + 1] = [Region(*above, by_ours=False, by_theirs=False), Region(*below, by_ours=True, by_theirs=True)]
+        texts[at : at + 1] = [head.removesuffix(line), line + end]
+
+    def _end_near(self, texts: list[str], at: int) -> str:
+        """Return the line end used nearest before a place, else after it, else anywhere."""
+        near = (any_end(text) for text in [*texts[at::-1], *texts[at + 1 :]])
+        return next(filter(None, near), "") or next(filter(None, (lines.uniform for lines in self._documents)), "\n")
+
+    def _hunks(self, found: list[Region], texts: Sequence[str | None]) -> tuple[Hunk, ...]:
+        marks = [lines.bom for lines in self._documents]
+        hunks = [Hunk(*(Slice(1, 0, mark) for mark in marks), merged=_three_way(*marks))] if len(set(marks)) > 1 else []
+        for region, text in zip(found, texts, strict=True):
+            if region.by_ours or region.by_theirs:
+                slices = (
+                    Slice(where.start + 1, where.stop - where.start, lines.text(where))
+                    for lines, where in zip(self._documents, region[:3], strict=True)
+                )
+                hunks.append(Hunk(*slices, merged=text))
+        return tuple(hunks)
+
+
+def _three_way(base: T, ours: T, theirs: T) -> T:
+    """Merge a token that has only two values, so that both sides cannot change it differently."""
+    return theirs if ours == base else ours
+
+
+def _edge(base: list[str], side: list[str]) -> Change | None:
+    """Return the change of a side that only appended, or only prepended, lines."""
+    size, more = len(base), len(side) - len(base)
+    if more <= 0:
+        return None
+    if side[:size] == base:
+        return Change(size, size, size, size + more)
+    return Change(0, 0, 0, more) if side[more:] == base else None

@@ -33,6 +33,8 @@ class Rules(NamedTuple):
     """Whether base items `[start, end)`, unchanged, keep two changes apart."""
     touch: bool
     """Whether changes with nothing between them may both apply if their order is certain."""
+    slide: bool = True
+    """Whether a change that fits several places may stand at any of them."""
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ def _edit(base: Sequence[str], new: Sequence[str], change: Change, floor: int, c
     """Find how far a change may move within `[floor, ceiling)`; if past items with text, widen it over all of them."""
     start, end, new_start, new_end = change
     items, low, high = (new, new_start, new_end) if start == end else (base, start, end)
-    if start != end and new_start != new_end:
+    if not rules.slide or (start != end and new_start != new_end):
         return _Edit(start, end, new_start, new_end, 0)
     up = common_suffix(items, items, low, high, min(start - floor, _MAX_SLACK))
     down = common_prefix(items, items, low, high, min(ceiling - end, _MAX_SLACK))

@@ -1,0 +1,131 @@
+"""Transactions: begun late, committed at the edge, rolled back when anything raises, reconnected after an outage."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from common.database import Database, DatabaseUnavailableError
+from common.errors import NotFoundError
+
+COUNT = "SELECT count(*) AS n FROM documents.inbox WHERE consumer = %(name)s"
+INSERT = "INSERT INTO documents.inbox (consumer, event_id) VALUES (%(name)s, gen_random_uuid())"
+
+
+@pytest.fixture
+async def database(environment):
+    opened = Database(environment["DOCUMENTS_DATABASE_URL"], max_size=4, timeout=2)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def count(database, name):
+    async with database.transaction() as transaction:
+        return (await transaction.one(COUNT, {"name": name}))["n"]
+
+
+async def test_the_end_of_the_block_commits(database):
+    name = str(uuid4())
+    async with database.transaction() as transaction:
+        await transaction.execute(INSERT, {"name": name})
+        assert await count(database, name) == 0
+    assert await count(database, name) == 1
+
+
+async def test_an_exception_rolls_back(database):
+    name = str(uuid4())
+    with pytest.raises(NotFoundError):
+        async with database.transaction() as transaction:
+            await transaction.execute(INSERT, {"name": name})
+            raise NotFoundError
+    assert await count(database, name) == 0
+
+
+async def test_an_error_whose_effects_stand_commits(database):
+    class KeepError(NotFoundError):
+        commits = True
+
+    name = str(uuid4())
+    with pytest.raises(KeepError):
+        async with database.transaction() as transaction:
+            await transaction.execute(INSERT, {"name": name})
+            raise KeepError
+    assert await count(database, name) == 1
+
+
+async def test_cancellation_rolls_back_and_returns_the_connection(database):
+    name = str(uuid4())
+
+    async def interrupted():
+        async with database.transaction() as transaction:
+            await transaction.execute(INSERT, {"name": name})
+            await transaction.execute("SELECT pg_sleep(30)")
+
+    for _ in range(6):
+        task = asyncio.create_task(interrupted())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await count(database, name) == 0
+
+
+async def test_release_undoes_and_the_next_statement_begins_anew(database):
+    name = str(uuid4())
+    async with database.transaction() as transaction:
+        await transaction.execute(INSERT, {"name": name})
+        await transaction.release()
+        await transaction.execute(INSERT, {"name": name})
+    assert await count(database, name) == 1
+
+
+async def test_after_commit_runs_only_after_a_commit(database):
+    ran = []
+
+    async def note():
+        ran.append(True)
+
+    with pytest.raises(NotFoundError):
+        async with database.transaction() as transaction:
+            transaction.after_commit.append(note)
+            raise NotFoundError
+    assert ran == []
+    async with database.transaction() as transaction:
+        transaction.after_commit.append(note)
+    assert ran == [True]
+
+
+async def test_the_user_is_known_first_and_forgotten_after(database):
+    user = uuid4()
+    question = "SELECT documents.app_user() AS me"
+    async with database.transaction(user) as transaction:
+        assert (await transaction.one(question))["me"] == user
+        await transaction.release()
+        assert (await transaction.one(question))["me"] == user
+        await transaction.act_as(other := uuid4())
+        assert (await transaction.one(question))["me"] == other
+    for _ in range(4):
+        async with database.transaction() as transaction:
+            assert (await transaction.one(question))["me"] is None
+
+
+async def test_an_unreachable_server_is_a_named_503():
+    database = Database("postgresql://nobody@127.0.0.1:1/none", max_size=1, timeout=0.3)
+    await database.open()
+    with pytest.raises(DatabaseUnavailableError) as error:
+        await database.ping()
+    assert error.value.headers["Retry-After"]
+    await database.close()
+
+
+async def test_idle_connections_that_died_are_replaced_unseen(database, backing):
+    import psycopg
+
+    async def ping():
+        await database.ping()
+
+    await asyncio.gather(*(ping() for _ in range(8)))
+    with psycopg.connect(backing.postgres_url, autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'documents'")
+    await asyncio.gather(*(ping() for _ in range(8)))

@@ -1,0 +1,78 @@
+"""Revocations reach every replica: by pub/sub at once, by the sorted set on connect, by the owner without Redis."""
+
+import asyncio
+import time
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from common.auth import Revocations
+from common.errors import UnavailableError
+from common.revocations import RevocationFeed, publish
+
+
+@pytest.fixture
+async def redis(backing):
+    async with Redis.from_url(backing.redis_url) as connection:
+        yield connection
+
+
+async def nothing(_since):
+    return {}
+
+
+async def until(condition):
+    async with asyncio.timeout(3):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_published_entries_arrive_at_once_and_late_joiners_load_them(redis):
+    early, late, session = Revocations(), Revocations(), uuid4()
+    first = asyncio.create_task(RevocationFeed(early, redis, nothing).run())
+    await asyncio.sleep(0.2)
+    await publish(redis, {f"session:{session}": time.time() + 60})
+    await until(lambda: early.session_ended(session))
+    second = asyncio.create_task(RevocationFeed(late, redis, nothing).run())
+    await until(lambda: late.session_ended(session))
+    for task in (first, second):
+        task.cancel()
+    await asyncio.gather(first, second, return_exceptions=True)
+
+
+async def test_without_redis_the_owner_is_asked_again_for_a_while_already_seen():
+    asked, session, known = [], uuid4(), Revocations()
+
+    async def owner(since):
+        asked.append(since)
+        return {f"session:{session}": time.time() + 60}
+
+    nowhere = Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=0.1)
+    feed = RevocationFeed(known, nowhere, owner)
+    assert await feed.reload() is True
+    assert known.session_ended(session)
+    await feed.reload()
+    assert asked[0] == 0.0
+    assert time.time() - 200 < asked[1] < time.time() - 100
+    await publish(nowhere, {"session:x": 1.0})
+    await nowhere.aclose()
+
+
+async def test_an_owner_that_is_away_is_not_complete(redis):
+    async def away(_since):
+        raise UnavailableError
+
+    feed = RevocationFeed(Revocations(), redis, away)
+    assert await feed.reload() is False
+    assert feed.loaded is False
+
+
+def test_membership_versions_only_rise_and_expire():
+    known, user, workspace = Revocations(), uuid4(), uuid4()
+    known.add(f"member:{workspace}:{user}:3", 100.0)
+    known.add(f"member:{workspace}:{user}:2", 200.0)
+    assert known.member_versions(user) == {str(workspace): 3}
+    known.forget_expired(150.0)
+    assert known.member_versions(user) == {}
+    assert known.member_versions(uuid4()) == {}
