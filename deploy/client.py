@@ -98,10 +98,10 @@ class Answer:
 
 @dataclass
 class Timings:
-    """Seconds per kind of call, and what was waited for because of rate limits."""
+    """Seconds per kind of call, and how often a rate limit made a call wait."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    waited: float = 0.0
+    throttled: int = 0
 
     def add(self, kind: str, seconds: float) -> None:
         self.seconds.setdefault(kind, []).append(seconds)
@@ -170,9 +170,8 @@ class Api:
             answer = await self._send(method, path, sent, data, params)
             if answer.status != 429 or 429 in expect or time.monotonic() > deadline:
                 break
-            wait = float(answer.headers.get("Retry-After", "1"))
-            self.timings.waited += wait
-            await asyncio.sleep(wait)
+            self.timings.throttled += 1
+            await asyncio.sleep(float(answer.headers.get("Retry-After", "1")))
         name = kind(answer) if callable(kind) else kind or f"{method} {path}"
         self.timings.add(name, time.perf_counter() - begun)
         if expect and answer.status not in expect:

@@ -51,6 +51,8 @@ class Demo:
         ledger = await self._people()
         ledger.wrong += wrong
         await self._import(ledger, found)
+        if not ledger.documents:
+            return ledger
         await self._write(ledger)
         await self._look_back(ledger)
         await tracing.save_traced(ledger, ledger.documents[0], self._state / "telemetry")
@@ -150,13 +152,14 @@ async def _run(url: str, found: tree.Tree, mails: Path, state: Path) -> int:
     begun = time.monotonic()
     async with Api(url) as api:
         try:
-            await api.call("GET", "/.well-known/openid-configuration", kind="discovery")
+            for service in ("auth-gateway", "documents"):
+                await api.call("GET", f"/v1/{service}/openapi.json", kind="openapi.json")
             ledger = await Demo(api, mails, state).run(found)
         except UnreachableError as error:
             say(f"MD Creator does not answer ({error}).\nIs it running? make up · make status")
             return 1
         except (UnexpectedAnswerError, FileNotFoundError) as error:
-            say(f"The demo cannot go on: {error}")
+            say(f"The demo cannot go on: {error}\nIs everything up? make status")
             return 1
         return report.print_report(ledger, found, api.timings, time.monotonic() - begun)
 

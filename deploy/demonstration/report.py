@@ -35,8 +35,9 @@ def print_report(ledger: Ledger, found: Tree, timings: Timings, seconds: float) 
     say(f"{'call':<22}{'calls':>8}{'p50 ms':>10}{'p95 ms':>10}")
     for kind, calls, middle, high in timings.rows():
         say(f"{kind:<22}{calls:>8,}{middle:>10.1f}{high:>10.1f}")
-    waited = f", {timings.waited:.0f} s of it waiting for rate limits" if timings.waited else ""
-    say(f"{timings.calls:,} requests in {seconds:.1f} s{waited}: {timings.calls / seconds:,.0f} requests/s")
+    say(f"{timings.calls:,} requests in {seconds:.1f} s: {timings.calls / seconds:,.0f} requests/s")
+    if timings.throttled:
+        say(f"{timings.throttled:,} answers were 429: waited as long as they asked, then done")
     say(f"one save, traced: make trace ID={ledger.trace_id}")
     say()
     return _print_verdict(ledger)

@@ -1,19 +1,20 @@
-"""Command line of the local start, called by the Makefile: `python -m deploy.local up|down|status|logs|reset|exec`."""
+"""Command line of the local start, called by the Makefile: `python -m deploy.local up|down|…`."""
 
 import os
 import sys
 
 from deploy.local import fleet
 from deploy.local.console import NotReadyError, say
-from deploy.local.database import MigrationFailedError
+from deploy.local.database import DatabaseUnreachableError, MigrationFailedError
 from deploy.local.layout import Layout, SettingError
 from deploy.local.machine import MissingProgramError
-from deploy.local.packages import CannotInstallError
-from deploy.local.preparing import PortsTakenError
+from deploy.local.packages import NEEDED, CannotInstallError
+from deploy.local.preparing import PortsTakenError, install_packages
 from deploy.local.supervision import SupervisorFailedError
 
 PLAIN = (
     CannotInstallError,
+    DatabaseUnreachableError,
     MigrationFailedError,
     MissingProgramError,
     PortsTakenError,
@@ -21,7 +22,7 @@ PLAIN = (
     SupervisorFailedError,
     fleet.NotUpError,
 )
-USAGE = "usage: python -m deploy.local up | down | status | logs [program…] | reset | exec command…"
+USAGE = "usage: python -m deploy.local up | down | status | logs [program…] | reset | exec command… | packages"
 
 
 def main(arguments: list[str]) -> int:
@@ -49,6 +50,10 @@ def _run(layout: Layout, arguments: list[str]) -> int:
             return fleet.up(layout, os.environ)
         case [verb] if verb in plain:
             return plain[verb](layout)
+        case ["packages"]:
+            layout.make()
+            install_packages(layout, set(NEEDED))
+            return 0
         case ["logs", *names]:
             return fleet.logs(layout, names)
         case ["exec", _, *_]:

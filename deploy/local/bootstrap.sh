@@ -17,6 +17,7 @@ fail() {
 fingerprint() {
     cat uv.lock pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml | cksum
     pwd
+    echo "${UV_PYTHON:-${PYTHON:-any}}"
 }
 
 is_recent_python() {
@@ -75,7 +76,7 @@ sync() {
     fi
     python=$(find_python)
     uv=$(find_uv "$python")
-    "$uv" sync --frozen --quiet --python "$python" || fail "uv sync failed, see above."
+    "$uv" sync --frozen --quiet --python "${UV_PYTHON:-$python}" || fail "uv sync failed, see above."
     fingerprint >"$STAMP"
 }
 

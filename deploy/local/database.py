@@ -10,16 +10,23 @@ from psycopg import sql
 from deploy.local.programs import Fleet
 
 
+class DatabaseUnreachableError(Exception):
+    """The PostgreSQL we were given does not take us."""
+
+
 class MigrationFailedError(Exception):
     """Provisioning or migrating failed; the message carries the end of the log."""
 
 
 def create_database(fleet: Fleet) -> None:
-    """Create our database if the server does not have it."""
+    """Create our database if the server does not have it. Raises `DatabaseUnreachableError`."""
     name = urlsplit(fleet.environments.database_url()).path.lstrip("/")
-    with psycopg.connect(fleet.backing_url("postgres"), autocommit=True, connect_timeout=10) as connection:
-        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        with psycopg.connect(fleet.backing_url("postgres"), autocommit=True, connect_timeout=10) as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except psycopg.Error as error:
+        raise DatabaseUnreachableError(f"PostgreSQL cannot be used (POSTGRES_URL?): {error}") from error
 
 
 def migrate(fleet: Fleet) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +19,7 @@ from deploy.local.database import create_database, migrate
 from deploy.local.layout import Layout, Ports
 from deploy.local.machine import LOOPBACK
 from deploy.local.plan import Plan
-from deploy.local.preparing import check_ports, end_leftovers, install_packages, load_keys, prepare
+from deploy.local.preparing import check_ports, end_leftovers, install_packages, load_keys, needed_packages, prepare
 from deploy.local.programs import FRONT, Fleet
 from deploy.local.supervision import STOPPED, Supervisor
 
@@ -46,7 +47,7 @@ def up(layout: Layout, environment: Mapping[str, str]) -> int:
         begun = time.monotonic()
         fleet = Fleet(layout, Ports.from_environment(environment), load_keys(layout), environment)
         say(f"Starting MD Creator (data: {layout.data})")
-        install_packages(fleet)
+        install_packages(layout, needed_packages(fleet))
         ended = end_leftovers(layout)
         if ended:
             say(f"  ended what an earlier start had left running: {', '.join(ended)}")
@@ -74,6 +75,8 @@ def _stays_up(layout: Layout, supervisor: Supervisor) -> bool:
 
 def _start(fleet: Fleet, supervisor: Supervisor) -> None:
     begun = time.monotonic()
+    if "postgres" not in fleet.servers:
+        create_database(fleet)  # before anything runs: the given URL may be wrong
     supervisor.start(fleet.groups(), fleet.keys["supervisor"], waiting=FRONT)
     backing = {name: server.is_ready for name, server in fleet.servers.items()}
     if "postgres" in backing:
@@ -171,11 +174,12 @@ def status(layout: Layout) -> int:
     if plan is None or processes is None:
         say("MD Creator is not running: make up")
         return 1
-    readiness = _readiness(plan)
+    with ThreadPoolExecutor() as pool:
+        readiness = dict(zip(_readiness(plan), pool.map(lambda check: check(), _readiness(plan).values()), strict=True))
     unready = 0
     say(f"{'program':<14}{'state':<10}{'pid':>8}{'memory':>10}  ready  uptime")
     for name, info in ((name, processes[name]) for name in plan.programs if name in processes):
-        ready = readiness[name]() if name in readiness else info["statename"] == "RUNNING"
+        ready = readiness.get(name, info["statename"] == "RUNNING")
         unready += not ready
         memory = _memory_mib(info["pid"])
         uptime = info["description"].partition("uptime ")[2] if info["statename"] == "RUNNING" else info["description"]
@@ -220,6 +224,7 @@ def reset(layout: Layout) -> int:
             say("Nothing was deleted.")
             return 1
     down(layout)
+    Supervisor(layout.root).forget()
     for place in existing:
         for entry in place.iterdir():
             if entry.name == "uv":

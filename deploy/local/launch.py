@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,23 +95,20 @@ def leftovers(name: str) -> list[int]:
 
 def reap(name: str, stop_signal: str, patience_seconds: float = 10.0) -> bool:
     """End leftovers: in order first, then at once. True if there were any."""
-    found = leftovers(name)
-    if not found:
-        return False
-    record = read_record(name) or {}
-    leader_alive = record.get("pid") in found
-    _signal([record["pid"]] if leader_alive else found, getattr(signal, f"SIG{stop_signal}"))
     deadline = time.monotonic() + patience_seconds
-    while leftovers(name):
+    asked: set[int] = set()
+    while found := leftovers(name):
+        leader = (read_record(name) or {}).get("pid")
+        ending = {leader} if leader in found else set(found)  # its children end with it; those that do not come next
         if time.monotonic() > deadline:
-            _signal(leftovers(name), signal.SIGKILL)
-            time.sleep(0.1)
-            break
+            _signal(found, signal.SIGKILL)
+        _signal(ending - asked, getattr(signal, f"SIG{stop_signal}"))
+        asked |= ending
         time.sleep(0.05)
-    return True
+    return bool(asked)
 
 
-def _signal(pids: list[int], number: signal.Signals) -> None:
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

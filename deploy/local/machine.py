@@ -137,8 +137,15 @@ def port_holder(port: int) -> str | None:
         return None if is_free(port) else "another process"
     for process in Path("/proc").glob("[0-9]*"):
         if inodes & _socket_inodes(process):
-            return f"pid {process.name} ({(process / 'comm').read_text().strip()})"
+            return f"pid {process.name} ({_name(process)})"
     return "another user's process"
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return "just ended"
 
 
 def _listening_inodes(port: int) -> Iterator[str]:

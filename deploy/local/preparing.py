@@ -3,14 +3,17 @@
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from deploy.local import gateway, keys, launch, packages, routes
 from deploy.local.console import say, step
 from deploy.local.layout import Layout, SettingError, gateway_user
 from deploy.local.machine import LOOPBACK, is_free, own_file, own_folder, port_holder
 from deploy.local.plan import Plan
-from deploy.local.programs import GIVEN_URLS, Fleet
+from deploy.local.programs import Fleet
 from deploy.local.routes import SERVICES
+
+LARGEST_LOG = 50_000_000
 
 
 class PortsTakenError(Exception):
@@ -28,15 +31,19 @@ def load_keys(layout: Layout) -> keys.Keys:
     return loaded
 
 
-def install_packages(fleet: Fleet) -> None:
-    """Install missing Debian packages of the private servers and the gateway."""
+def needed_packages(fleet: Fleet) -> set[str]:
+    """Debian packages of the private servers and the gateway."""
     package_of = {"postgres": "postgresql", "redis": "redis-server", "rabbitmq": "rabbitmq-server"}
-    private = {package_of[name] for name in GIVEN_URLS if not fleet.given.get(GIVEN_URLS[name])}
-    missing = packages.missing(private | {"nginx-light"})
+    return {package_of[name] for name in fleet.servers} | {"nginx-light"}
+
+
+def install_packages(layout: Layout, needed: set[str]) -> None:
+    """Install those of the Debian packages that are missing."""
+    missing = packages.missing(needed)
     if missing:
         say(f"  installing {' '.join(missing)} (no system service is started, nothing is upgraded)")
         with step("packages", "done"):
-            packages.install(missing, fleet.layout.logs / "packages.log")
+            packages.install(missing, layout.logs / "packages.log")
 
 
 def end_leftovers(layout: Layout) -> list[str]:
@@ -92,6 +99,8 @@ def prepare_gateway(fleet: Fleet) -> None:
     logs = folder / "logs"
     logs.unlink(missing_ok=True)
     logs.symlink_to(fleet.layout.logs)
+    for log in ("gateway-access.log", "gateway-error.log"):
+        _rotate(fleet.layout.logs / log)
     user = gateway_user()
     described = gateway.Gateway(
         listen=f"{LOOPBACK}:{fleet.ports.gateway}",
@@ -105,6 +114,11 @@ def prepare_gateway(fleet: Fleet) -> None:
     checked = subprocess.run(test, env=dict(program.env), capture_output=True, text=True, check=False)
     if checked.returncode != 0:
         raise RuntimeError(f"nginx refuses its configuration:\n{checked.stderr.strip()}")
+
+
+def _rotate(log: Path) -> None:
+    if log.exists() and log.stat().st_size > LARGEST_LOG:
+        log.replace(log.with_name(f"{log.name}.1"))
 
 
 def _percentage(text: str) -> float:

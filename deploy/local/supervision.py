@@ -1,14 +1,17 @@
 """supervisord for one checkout: its configuration and the conversation with it.
 
 All paths in the configuration are relative to the checkout, where supervisord is started: no folder name, however odd,
-meets its quoting rules or the 108 bytes a Unix socket's path may have.
+meets its quoting rules.
 """
 
+import hashlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import xmlrpc.client
 from collections.abc import Mapping
@@ -21,6 +24,7 @@ from deploy.local.backing import Program
 from deploy.local.machine import own_file
 
 SOCKET = ".state/run/supervisor.sock"
+LONGEST_SOCKET = 107 - len(".1234567")  # what Linux allows, less what supervisord appends while it makes it
 CONFIG = ".state/run/supervisord.conf"
 PID = ".state/run/supervisord.pid"
 LOG = ".state/logs/supervisord.log"
@@ -35,7 +39,19 @@ class SupervisorFailedError(Exception):
     """supervisord did not start or does not do as told."""
 
 
-def config(groups: Mapping[str, list[Program]], password: str, waiting: str) -> str:
+def socket_of(root: Path) -> str:
+    """Path of supervisord's socket: below `.state`, or in a private folder below /tmp if that path is too long."""
+    if len(os.fsencode(root / SOCKET)) <= LONGEST_SOCKET:
+        return SOCKET
+    name = f"mdcreator-{os.geteuid()}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}"
+    folder = Path(tempfile.gettempdir()) / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise SupervisorFailedError(f"{folder} belongs to somebody else")
+    return str(folder / "supervisor.sock")
+
+
+def config(groups: Mapping[str, list[Program]], password: str, waiting: str, socket: str = SOCKET) -> str:
     """supervisord's configuration: groups stop in reverse order; the group `waiting` is started by name, later."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
@@ -51,7 +67,7 @@ umask=077
 {"user=root" if os.geteuid() == 0 else ""}
 
 [unix_http_server]
-file={SOCKET}
+file={socket}
 chmod=0700
 username={USER}
 password={password}
@@ -93,8 +109,9 @@ class Supervisor:
 
     def start(self, groups: Mapping[str, list[Program]], password: str, waiting: str) -> None:
         """Start supervisord so that it outlives us."""
-        own_file(self._root / CONFIG, config(groups, password, waiting), None)
-        (self._root / SOCKET).unlink(missing_ok=True)
+        socket = socket_of(self._root)
+        own_file(self._root / CONFIG, config(groups, password, waiting, socket), None)
+        (self._root / socket).unlink(missing_ok=True)
         done = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", CONFIG],
             cwd=self._root,
@@ -112,12 +129,14 @@ class Supervisor:
 
     def start_group(self, name: str) -> None:
         """Start these programs without waiting until they are up."""
-        self._server().supervisor.startProcessGroup(name, False)
+        with self._server() as server:
+            server.supervisor.startProcessGroup(name, False)
 
     def processes(self) -> dict[str, Info] | None:
         """What runs, by name; None if there is no supervisord."""
         try:
-            found = self._server().supervisor.getAllProcessInfo()
+            with self._server() as server:
+                found = server.supervisor.getAllProcessInfo()
         except (OSError, xmlrpc.client.Error):
             return None
         assert isinstance(found, list)
@@ -139,6 +158,12 @@ class Supervisor:
             time.sleep(0.05)
         return True
 
+    def forget(self) -> None:
+        """Remove the socket's folder if it is not below `.state`."""
+        folder = Path(socket_of(self._root)).parent
+        if folder.is_absolute():
+            shutil.rmtree(folder, ignore_errors=True)
+
     def runs(self) -> bool:
         """Whether there is a supervisord of this checkout, answering or not."""
         return self._pid() is not None
@@ -158,6 +183,6 @@ class Supervisor:
         if (self._root / CONFIG).exists():
             lines = (self._root / CONFIG).read_text().splitlines()
             password = next(line.partition("=")[2] for line in lines if line.startswith("password="))
-        place = os.path.relpath(self._root / SOCKET)
+        place = os.path.relpath(self._root / socket_of(self._root))
         transport = SupervisorTransport(USER, password, f"unix://{place}")
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)

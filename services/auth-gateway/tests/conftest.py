@@ -101,9 +101,7 @@ class Account:
 
     async def login(self, **fields: Any) -> dict[str, Any]:
         """Tokens of a new session."""
-        answer = await self.http.post(
-            "/v1/auth/login", json={"email": self.email, "password": self.password, **fields}
-        )
+        answer = await self.http.post("/v1/auth/login", json={"email": self.email, "password": self.password, **fields})
         assert answer.status_code == 200, answer.text
         tokens: dict[str, Any] = answer.json()
         return tokens

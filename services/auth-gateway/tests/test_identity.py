@@ -2,26 +2,26 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from auth_gateway.errors import PasswordTooWeakError, TooManyPasswordsError
-from auth_gateway.identity import Passwords, TokenIssuer
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
+
+from auth_gateway.errors import PasswordTooWeakError, TooManyPasswordsError
+from auth_gateway.identity import Passwords, TokenIssuer
 
 STRONG = "violet Tundra 88 kettle"
 
 
 @pytest.fixture(scope="module")
-def passwords() -> Iterator[Passwords]:
+def passwords():
     made = Passwords(threads=2, queue=64)
     yield made
     made.close()
 
 
-async def test_hashes_are_argon2id_of_the_agreed_cost_and_salted(passwords: Passwords) -> None:
+async def test_hashes_are_argon2id_of_the_agreed_cost_and_salted(passwords):
     first, second = await passwords.hash(STRONG, []), await passwords.hash(STRONG, [])
     assert first.startswith("$argon2id$v=19$m=47104,t=3,p=1$")
     assert first != second
@@ -29,12 +29,12 @@ async def test_hashes_are_argon2id_of_the_agreed_cost_and_salted(passwords: Pass
     assert not await passwords.verify(STRONG + " ", first)
 
 
-async def test_without_a_hash_nothing_matches_not_even_the_decoy_password(passwords: Passwords) -> None:
+async def test_without_a_hash_nothing_matches_not_even_the_decoy_password(passwords):
     assert not await passwords.verify("nobody's password", None)
     assert not await passwords.verify("nobody's password", "")
 
 
-async def test_a_damaged_hash_matches_nothing(passwords: Passwords) -> None:
+async def test_a_damaged_hash_matches_nothing(passwords):
     for damaged in ("", "plain", "$argon2id$v=19$m=47104,t=3,p=1$c2FsdHNhbHQ$"):
         assert not await passwords.verify("plain", damaged)
 
@@ -59,14 +59,14 @@ async def test_a_damaged_hash_matches_nothing(passwords: Passwords) -> None:
         "Kunegunda Wisniewska",
     ],
 )
-async def test_guessable_passwords_are_refused(passwords: Passwords, password: str) -> None:
+async def test_guessable_passwords_are_refused(passwords, password):
     with pytest.raises(PasswordTooWeakError):
         await passwords.hash(
             password, ["grzegorz.brzeczyszczykiewicz@example.org", "Kunegunda Wisniewska", "mdcreator"]
         )
 
 
-async def test_more_hashes_than_the_queue_holds_are_refused_and_room_comes_back() -> None:
+async def test_more_hashes_than_the_queue_holds_are_refused_and_room_comes_back():
     passwords = Passwords(threads=1, queue=2)
     answers = await asyncio.gather(*(passwords.verify("x", None) for _ in range(5)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [bool, bool, *[TooManyPasswordsError] * 3]
@@ -74,11 +74,11 @@ async def test_more_hashes_than_the_queue_holds_are_refused_and_room_comes_back(
     passwords.close()
 
 
-def _pem() -> str:
+def _pem():
     return RSAKey.generate_key(2048).as_pem(private=True).decode()
 
 
-def test_the_first_key_signs_and_all_are_published_without_their_private_part() -> None:
+def test_the_first_key_signs_and_all_are_published_without_their_private_part():
     first, second = _pem(), _pem()
     issuer = TokenIssuer(f"{first}\n{second}", issuer="https://i", audience="a", lifetime_seconds=60)
     published = issuer.jwks()
@@ -94,6 +94,6 @@ def test_the_first_key_signs_and_all_are_published_without_their_private_part() 
     assert decoded.claims.keys() == {"iss", "aud", "sub", "sid", "iat", "exp", "amr", "scope", "email_verified"}
 
 
-def test_without_a_private_key_there_is_no_issuer() -> None:
+def test_without_a_private_key_there_is_no_issuer():
     with pytest.raises(ValueError, match="SIGNING_KEYS"):
         TokenIssuer("nothing", issuer="i", audience="a", lifetime_seconds=60)

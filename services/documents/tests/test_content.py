@@ -49,7 +49,7 @@ async def test_disjoint_edits_on_one_base_merge_with_both_authors(people, place)
     expected = first.replace("paragraph 40 stands", "paragraph 40 sits")
     assert await text(place.owner, document["id"]) == expected
     newest = (await versions(place.owner, document["id"]))[0]
-    assert newest["origin"] == "merge"
+    assert (newest["origin"], newest["merged"]) == ("save", True)
     assert newest["base_version"] == 1
     assert set(newest["contributors"]) == {str(place.owner.id), str(place.editor.id)}
     assert newest["author_id"] == str(place.editor.id)

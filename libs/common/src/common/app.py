@@ -82,6 +82,7 @@ def _bare_app(settings: CommonSettings, openapi_url: str, lifespan: Any = None) 
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # Edge makes the spans, and only sampled ones
     )
     app.add_middleware(Edge, body_limit=settings.body_limit_bytes, trusted_hops=settings.trusted_hops)
     app.add_middleware(

@@ -1,6 +1,7 @@
 """Request bodies and bounded text: what is refused before any service sees it."""
 
 from typing import Annotated
+from unicodedata import category
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
@@ -16,8 +17,8 @@ class RequestBody(BaseModel):
 
 
 def _printable(text: str) -> str:
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):  # noqa: PLR2004 - C0, DEL
-        raise ValueError("must not contain control characters")
+    if any(category(character) in ("Cc", "Zl", "Zp") for character in text):
+        raise ValueError("must not contain control characters or line separators")
     return text
 
 

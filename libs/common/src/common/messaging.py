@@ -101,4 +101,5 @@ class BusConnection:
         closed = asyncio.Event()
         self._connection.close_callbacks.add(lambda *_: closed.set())
         await closed.wait()
+        self._connection = None  # a connection that broke does not say that it is closed
         log.warning("event bus connection lost")

@@ -18,7 +18,7 @@ from common.ratelimit import Policy
 from .identity import Passwords, TokenIssuer
 from .mail import FolderMailer, Mailer, SmtpMailer
 from .repository import AccountRepository, WorkspaceRepository
-from .schemas import Login
+from .schemas import InvitationCreate, Login, Register
 from .service import AccountService, Announcer, Device, FactService, WorkspaceService
 from .service.accounts import Terms
 from .service.workspaces import InvitationTerms
@@ -26,6 +26,7 @@ from .settings import Settings
 
 SCHEMA = "auth_gateway"
 LOGIN_BURST = 10
+MAIL_BURST = 5
 
 
 def _settings(platform: Platform) -> Settings:
@@ -67,6 +68,7 @@ class Resources:
     terms: Terms
     invitation_terms: InvitationTerms
     login_policy: Policy
+    mail_policy: Policy
 
 
 @asynccontextmanager
@@ -84,6 +86,7 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
         _terms(settings),
         InvitationTerms(timedelta(days=settings.invitation_days), settings.app_url, settings.mail_from),
         Policy("login", settings.login_attempts_per_minute, LOGIN_BURST),
+        Policy("mail", settings.mails_per_minute, MAIL_BURST),
     )
     passwords.close()
 
@@ -155,6 +158,27 @@ async def limited_login(request: Request, body: Login) -> Device:
     await platform.limiter.take(own.login_policy, body.email)
     context = telemetry.current()
     return Device(body.device_id, body.device_name, context.client_ip if context else "")
+
+
+async def limited_registration(request: Request, body: Register) -> None:
+    """Registering makes a mail: nobody's address can be flooded."""
+    await _limit_mails(request, body.email)
+
+
+async def limited_invitation(request: Request, body: InvitationCreate) -> None:
+    """Inviting makes a mail: nobody's address can be flooded."""
+    await _limit_mails(request, body.email)
+
+
+async def limited_resend(request: Request, user: CurrentUser) -> None:
+    """Limit verification mails per account, which is per address."""
+    await _limit_mails(request, str(user.user_id))
+
+
+async def _limit_mails(request: Request, subject: str) -> None:
+    platform: Platform = request.app.state.platform
+    own: Resources = request.app.state.resources
+    await platform.limiter.take(own.mail_policy, subject)
 
 
 Accounts = Annotated[AccountService, Depends(account_service, scope="function")]

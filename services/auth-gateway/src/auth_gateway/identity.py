@@ -44,7 +44,7 @@ class Passwords:
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """Whether they belong together; takes the same time when there is no hash. Raises `TooManyPasswordsError`."""
-        right = await self._run(self._matches, password, password_hash or self._decoy)
+        right = await self._run(self._matches, password, self._decoy if password_hash is None else password_hash)
         return right and password_hash is not None
 
     def _matches(self, password: str, password_hash: str) -> bool:

@@ -1,10 +1,10 @@
 """Request and response bodies."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, EmailStr, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, EmailStr, Field, StringConstraints
 
 from common.access import Role
 from common.fields import Line, RequestBody
@@ -12,11 +12,17 @@ from common.fields import Line, RequestBody
 MAX_PASSWORD_LENGTH = 256
 
 
+def _bare(address: Any) -> Any:
+    if isinstance(address, str) and "<" in address:  # EmailStr would take "Ada <ada@example.org>" apart
+        raise ValueError("must be an address without a name")
+    return address
+
+
 def _lower(address: str) -> str:
     return address.lower()
 
 
-Email = Annotated[EmailStr, StringConstraints(max_length=254), AfterValidator(_lower)]
+Email = Annotated[EmailStr, StringConstraints(max_length=254), BeforeValidator(_bare), AfterValidator(_lower)]
 Password = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH, pattern=r"^[^\x00]*$")]
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[\x21-\x7e]+$")]
 

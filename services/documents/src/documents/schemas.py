@@ -137,7 +137,7 @@ class VersionRead(BaseModel):
     title: str
     author_id: UUID
     contributors: list[UUID]
-    origin: str = Field(description="create, save, edit, merge or restore")
+    origin: str = Field(description="create, save, edit or restore")
     base_version: int | None = Field(description="Version the author had seen")
     merged: bool
     created_at: datetime

@@ -3,12 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from common.database import Row
 from common.dependencies import CurrentUser
 
-from ..dependencies import Accounts, LoginDevice, OpenAccounts
+from ..dependencies import Accounts, LoginDevice, OpenAccounts, limited_registration, limited_resend
 from ..schemas import (
     Login,
     ProfileRead,
@@ -27,7 +27,13 @@ from ..service import Grant
 router = APIRouter()
 
 
-@router.post("/v1/auth/register", status_code=201, tags=["auth"], response_model_exclude_none=True)
+@router.post(
+    "/v1/auth/register",
+    status_code=201,
+    tags=["auth"],
+    response_model_exclude_none=True,
+    dependencies=[Depends(limited_registration)],
+)
 async def register(body: Register, accounts: OpenAccounts, request: Request, response: Response) -> Registered:
     """Open an account; 202 without the account in enumeration-safe mode."""
     user = await accounts.register(body)
@@ -45,7 +51,7 @@ async def verify_email(body: VerifyEmail, accounts: OpenAccounts) -> None:
     await accounts.verify_email(body.token)
 
 
-@router.post("/v1/auth/verify-email/resend", status_code=202, tags=["auth"])
+@router.post("/v1/auth/verify-email/resend", status_code=202, tags=["auth"], dependencies=[Depends(limited_resend)])
 async def resend_verification(user: CurrentUser, accounts: Accounts) -> None:
     """Mail the verification link again, unless the address is confirmed."""
     await accounts.resend_verification(user)

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Depends, Path, Response
 
 from common.access import abilities
 from common.database import Row
@@ -11,7 +11,7 @@ from common.idempotency import json_response
 from common.pagination import DEFAULT_LIMIT, Cursor, Limit
 from common.preconditions import SeenVersion, etag
 
-from ..dependencies import Key, PublicFacts, Workspaces
+from ..dependencies import Key, PublicFacts, Workspaces, limited_invitation
 from ..schemas import (
     InvitationCreate,
     InvitationPage,
@@ -86,7 +86,11 @@ async def remove_member(workspace_id: UUID, user_id: UUID, workspaces: Workspace
 
 
 @router.post(
-    "/v1/workspaces/{workspace_id}/invitations", status_code=201, tags=["invitations"], response_model=InvitationRead
+    "/v1/workspaces/{workspace_id}/invitations",
+    status_code=201,
+    tags=["invitations"],
+    response_model=InvitationRead,
+    dependencies=[Depends(limited_invitation)],
 )
 async def create_invitation(workspace_id: UUID, body: InvitationCreate, workspaces: Workspaces, key: Key) -> Response:
     """Invite somebody by mail (admins)."""

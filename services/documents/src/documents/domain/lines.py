@@ -144,9 +144,9 @@ def _with_ends(own: Span, base: Span, other: Span, turned: Conversion) -> Span |
 
 
 def _uniform(text: str) -> str | None:
+    if "\r" not in text:
+        return "\n" if "\n" in text else ""
     feeds, returns = text.count("\n"), text.count("\r")
-    if not returns:
-        return "\n" if feeds else ""
     if not feeds:
         return "\r"
     return "\r\n" if text.count("\r\n") == feeds == returns else None

@@ -13,6 +13,9 @@ _QUOTE = 0
 _OPAQUE = frozenset({"fence", "raw", "math"})
 """Leaf blocks whose lines start no blocks; "math" is the doubtful kind, which a fence still ends."""
 
+_SIMPLE = frozenset({"", "paragraph"})
+"""Leaf blocks in which most lines can be told at a glance, outside of containers."""
+
 _TAB = 4
 _CODE_INDENT = 4
 _MAX_NESTING = 100
@@ -81,21 +84,15 @@ class _Scanner:
     def scan(self) -> bytearray:
         for at in range(self._front_matter(), len(self._lines)):
             line = self._lines[at]
-            if self._is_plain(line):
+            if self._containers or self._leaf not in _SIMPLE:
+                self._line(at, line.expandtabs(_TAB))
+            elif not line:
+                self._leaf = ""
+            elif line[0].isalpha() and "|" not in line and "$$" not in line:
                 self._leaf = "paragraph"
             else:
                 self._line(at, line.expandtabs(_TAB))
         return self._flags
-
-    def _is_plain(self, line: str) -> bool:
-        """Recognise the common case quickly: a paragraph line outside all containers."""
-        return (
-            not self._containers
-            and self._leaf in {"", "paragraph"}
-            and line[:1].isalpha()
-            and "|" not in line
-            and "$$" not in line
-        )
 
     def _front_matter(self) -> int:
         closers = _FRONT_MATTER.get(self._lines[0].rstrip()) if self._lines else None

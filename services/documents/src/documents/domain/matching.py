@@ -52,8 +52,7 @@ def changes(old: Sequence[Hashable], new: Sequence[Hashable], budget: Budget | N
     if matches is None:
         matches = _Alignment(old_rest, new_rest, budget).matches()
     found = _between(matches, len(old_rest), len(new_rest))
-    shifted = [Change(*(position + head for position in change)) for change in found]
-    return _settled(shifted, old, new)
+    return _settled([_moved(change, head) for change in found], old, new)
 
 
 def common_prefix(
@@ -128,19 +127,49 @@ def _between(matches: list[Match], old_size: int, new_size: int) -> list[Change]
 
 
 def _settled(found: list[Change], old: Sequence[Hashable], new: Sequence[Hashable]) -> list[Change]:
-    """Move each pure insertion or deletion down as far as it fits, keeping one matched item before the next change."""
-    settled = []
-    for index, change in enumerate(found):
-        following = found[index + 1].old_start - 1 if index + 1 < len(found) else len(old)
-        room = following - change.old_end
-        if change.old_start == change.old_end:
-            shift = common_prefix(new, new, change.new_start, change.new_end, room)
-        elif change.new_start == change.new_end:
-            shift = common_prefix(old, old, change.old_start, change.old_end, room)
+    """Give each change one place: a pure one the last it fits, unless it can be moved to make one with its neighbour.
+
+    An insertion and a deletion that can meet are a replacement; else one matched item stays before the next change.
+    """
+    settled: list[Change] = []
+    for change in found:
+        if settled and (replacement := _replacement(settled[-1], change, old, new)):
+            settled[-1] = replacement
         else:
-            shift = 0
-        settled.append(Change(*(position + shift for position in change)) if shift else change)
+            if settled:
+                settled[-1] = _moved(settled[-1], _slide(settled[-1], old, new, change.old_start - 1))
+            settled.append(change)
+    if settled:
+        settled[-1] = _moved(settled[-1], _slide(settled[-1], old, new, len(old)))
     return settled
+
+
+def _replacement(first: Change, second: Change, old: Sequence[Hashable], new: Sequence[Hashable]) -> Change | None:
+    inserts = first.old_start == first.old_end, second.old_start == second.old_end
+    deletes = first.new_start == first.new_end, second.new_start == second.new_end
+    if not (inserts[0] and deletes[1]) and not (deletes[0] and inserts[1]):
+        return None
+    gap = second.old_start - first.old_end
+    if _slide(first, old, new, second.old_start) == gap:
+        return Change(first.old_start + gap, second.old_end, first.new_start + gap, second.new_end)
+    items, start, end = (new, second.new_start, second.new_end) if inserts[1] else (old, *second[:2])
+    if common_suffix(items, items, start, end, gap) == gap:
+        return Change(first.old_start, second.old_end - gap, first.new_start, second.new_end - gap)
+    return None
+
+
+def _slide(change: Change, old: Sequence[Hashable], new: Sequence[Hashable], ceiling: int) -> int:
+    """Count how far down a change can move without passing a place in `old`."""
+    old_start, old_end, new_start, new_end = change
+    if old_start == old_end:
+        return common_prefix(new, new, new_start, new_end, ceiling - old_end)
+    if new_start == new_end:
+        return common_prefix(old, old, old_start, old_end, ceiling - old_end)
+    return 0
+
+
+def _moved(change: Change, by: int) -> Change:
+    return Change(*(place + by for place in change)) if by else change
 
 
 class _Alignment:

@@ -107,7 +107,7 @@ class _Merger:
             return Merge(None, self._hunks(found, texts))
         self._end_lines(found, clean)
         content = "".join(clean)
-        if count_ends(content) < sum(map(count_ends, clean)):  # a lone \r of one side before a \n of the other
+        if "\r" in content and count_ends(content) < sum(map(count_ends, clean)):  # a lone \r of one side before a \n of the other
             whole = [Region(*(slice(0, len(lines.texts)) for lines in self._documents), by_ours=True, by_theirs=True)]
             return Merge(None, self._hunks(whole, [None]))
         mark = _three_way(*(lines.bom for lines in self._documents))

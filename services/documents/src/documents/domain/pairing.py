@@ -12,6 +12,7 @@ from .matching import Change, common_prefix, common_suffix
 
 OURS, THEIRS = 0, 1
 _MAX_SLACK = 10_000
+_MAX_SHIFT = 8
 
 
 class Region(NamedTuple):
@@ -43,7 +44,8 @@ class _Edit:
     end: int
     new_start: int
     new_end: int
-    slack: int  # how far up it may move
+    slack: int = 0  # how far up it may move
+    blank: bool = False  # it replaces blank items by blank ones
 
     @property
     def grows(self) -> bool:
@@ -104,26 +106,55 @@ def covered(changed: list[Region], base: int, ours: int, theirs: int) -> list[Re
 
 
 def _edits(base: Sequence[str], new: Sequence[str], found: list[Change], rules: Rules) -> list[_Edit]:
-    edits = []
-    floor = 0
-    for at, change in enumerate(found):
-        ceiling = found[at + 1].old_start - 1 if at + 1 < len(found) else len(base)
+    """Turn changes into edits that know how far they may move, or that cover all the places they may mean."""
+    if not rules.slide:
+        return [_Edit(*change) for change in found]
+    certain: list[Change] = []
+    for change in found:
+        if certain and _shifts(base, new, certain[-1], change, rules):
+            last = certain.pop()
+            certain.append(Change(last.old_start, change.old_end, last.new_start, change.new_end))
+        else:
+            certain.append(change)
+    edits: list[_Edit] = []
+    for at, change in enumerate(certain):
+        floor = edits[-1].end + 1 if edits else 0
+        ceiling = certain[at + 1].old_start - 1 if at + 1 < len(certain) else len(base)
         edits.append(_edit(base, new, change, floor, ceiling, rules))
-        floor = edits[-1].end + 1
     return edits
 
 
+def _shifts(base: Sequence[str], new: Sequence[str], first: Change, second: Change, rules: Rules) -> bool:
+    """Tell whether what is between two changes matches as well if shifted, so that they may mean other items."""
+    size = second.old_start - first.old_end
+    if all(map(rules.blank, base[first.old_end : second.old_start])):
+        return False
+    return any(
+        common_prefix(items, items, start, start + by, size) == size
+        for items, start, above, below in (
+            (base, first.old_end, first.old_end - first.old_start, second.old_end - second.old_start),
+            (new, first.new_end, first.new_end - first.new_start, second.new_end - second.new_start),
+        )
+        for by in range(-min(above, _MAX_SHIFT), min(below, _MAX_SHIFT) + 1)
+        if by
+    )
+
+
 def _edit(base: Sequence[str], new: Sequence[str], change: Change, floor: int, ceiling: int, rules: Rules) -> _Edit:
-    """Find how far a change may move within `[floor, ceiling)`; if past items with text, widen it over all of them."""
+    """Find how far what a change adds or removes may move within `[floor, ceiling)`; widen it over items with text."""
     start, end, new_start, new_end = change
-    items, low, high = (new, new_start, new_end) if start == end else (base, start, end)
-    if not rules.slide or (start != end and new_start != new_end):
-        return _Edit(start, end, new_start, new_end, 0)
-    up = common_suffix(items, items, low, high, min(start - floor, _MAX_SLACK))
-    down = common_prefix(items, items, low, high, min(ceiling - end, _MAX_SLACK))
-    if not down and all(map(rules.blank, base[start - up : start])):
-        return _Edit(start, end, new_start, new_end, up)
-    return _Edit(start - up, end + down, new_start - up, new_end + down, 0)
+    more = (new_end - new_start) - (end - start)
+    if start < end and new_start < new_end and all(map(rules.blank, [*base[start:end], *new[new_start:new_end]])):
+        return _Edit(*change, blank=True)
+    if not more:
+        return _Edit(*change)
+    items, low, high = (new, new_start, new_end) if more > 0 else (base, start, end)
+    up = common_suffix(items, items, low, low + abs(more), min(start - floor, _MAX_SLACK))
+    down = common_prefix(items, items, high - abs(more), high, min(ceiling - end, _MAX_SLACK))
+    if all(map(rules.blank, base[start - up : start])) and all(map(rules.blank, base[end : end + down])):
+        pure = start == end or new_start == new_end
+        return _Edit(*change, slack=up if pure else 0)
+    return _Edit(start - up, end + down, new_start - up, new_end + down)
 
 
 def _groups(sides: tuple[list[_Edit], list[_Edit]], rules: Rules) -> list[_Group]:
@@ -156,15 +187,16 @@ def _meet(first: _Edit, second: _Edit, rules: Rules, *, movable: bool) -> bool:
             while second.slack and not rules.apart(first.end, second.start - second.slack):
                 second.slack -= 1
             return False
-    return not (rules.touch and _may_touch(first, second))
+    return not _may_touch(first, second, rules)
 
 
-def _may_touch(first: _Edit, second: _Edit) -> bool:
-    """Allow touching edits whose order is certain: at most one of them adds lines where they touch."""
+def _may_touch(first: _Edit, second: _Edit, rules: Rules) -> bool:
+    """Allow touching edits if at most one adds items where they touch, so that their order is certain.
+
+    Where nothing else may touch, new spaces or line breaks and a changed word beside them still may.
+    """
     if first.end != second.start or first.slack or second.slack or second.end == first.start:
         return False
-    return not (
-        (first.grows and second.grows)
-        or (first.start == first.end and second.grows)
-        or (second.start == second.end and first.grows)
-    )
+    inserts = first.start == first.end or second.start == second.end
+    allowed = rules.touch or ((first.blank or second.blank) and not inserts)
+    return allowed and not (first.grows and second.grows)

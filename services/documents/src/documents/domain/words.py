@@ -17,12 +17,12 @@ _MARKS = "\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u200c\u200d\u20d0-\u20ff\u3099
 _LETTER = rf"[^\s!-/:-@\[-`{{-~\u2010-\u2027\u2030-\u205e\u3000-\u303f\uff00-\uffef{_CJK}]"
 _TOKEN = re.compile(
     rf"\s+"
-    rf"|`+[^`]*`+"  # a code span, a link's target, a tag: edited as one
-    rf"|\]\([^\s()]*\)"
+    rf"|(`+)(?!`).{{1,300}}?(?<!`)\1(?!`)"  # a code span, a link's target, a tag: each edited as one
+    rf"|(?<=\]\()[^\s()]+"
     rf"|<[^\s<>]+>"
     rf"|[{_CJK}][{_MARKS}]*"
     rf"|{_LETTER}+(?:[-./:@_'’+=&%#?~,]{{1,3}}{_LETTER}+)*"  # don't, 1.5, 2024-05-01, https://example.org/a?b=c
-    rf"|([^\s])\1*[{_MARKS}]*"
+    rf"|([^\s])\2*[{_MARKS}]*"
 )
 _LONE_CJK = re.compile(rf"[{_CJK}][{_MARKS}]*")
 
@@ -38,12 +38,14 @@ def merge_words(
     if any(len(tokens.texts) > CAP for tokens in documents):
         return None
     words, left, right = documents
+    edits = [changes(words.texts, side.texts, budget) for side in (left, right)]
+    if any(_rewritten(words.texts, of_side) for of_side in edits):
+        return None
     found = regions(
         words.texts,
         left.texts,
         right.texts,
-        _rewrites(words.texts, changes(words.texts, left.texts, budget)),
-        _rewrites(words.texts, changes(words.texts, right.texts, budget)),
+        *(_rewrites(words.texts, of_side) for of_side in edits),
         Rules(str.isspace, lambda start, end: _apart(words.texts, start, end), touch=False),
     )
     merged = Span([], [])
@@ -100,6 +102,12 @@ def _rewrites(words: list[str], found: list[Change]) -> list[Change]:
         else:
             joined.append(change)
     return joined
+
+
+def _rewritten(words: list[str], found: list[Change]) -> bool:
+    """Tell whether a side kept fewer than half of the words: then the rest is likely to be there by chance."""
+    lost = sum(_is_word(word) for change in found for word in words[change.old_start : change.old_end])
+    return 2 * lost > sum(map(_is_word, words))
 
 
 def _is_word(token: str) -> bool:

@@ -1,0 +1,78 @@
+"""One fleet of real processes for all journeys of a run, and a client of it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from deploy.client import Api, Person, invitation_token
+from deploy.tests import processes
+
+PASSWORD = "seven-wooden-ships-at-anchor"
+
+
+@pytest_asyncio.fixture(scope="session")
+async def running(environment: dict[str, str]) -> AsyncIterator[processes.Fleet]:
+    """auth-gateway, documents and nginx as processes, ready."""
+    with processes.fleet(environment) as fleet:
+        for process in fleet.processes.values():
+            await process.start()
+        await fleet.until_ready()
+        yield fleet
+
+
+@pytest_asyncio.fixture
+async def ready(running: processes.Fleet) -> AsyncIterator[processes.Fleet]:
+    """The fleet, ready before the test, and again after it whatever the test broke."""
+    await running.until_ready()
+    yield running
+
+
+@pytest_asyncio.fixture
+async def api(ready: processes.Fleet) -> AsyncIterator[Api]:
+    """A client of the fleet's gateway."""
+    async with Api(ready.url) as client:
+        yield client
+
+
+class Team:
+    """People who share a workspace; the first is its owner, the others are editors."""
+
+    def __init__(self, people: list[Person], workspace_id: str) -> None:
+        self.people = people
+        self.workspace_id = workspace_id
+
+    def __getitem__(self, number: int) -> Person:
+        return self.people[number]
+
+    async def document(self, content: bytes, title: str = "Note") -> str:
+        """A document of the owner's; its id."""
+        return str((await self.people[0].create(self.workspace_id, title, content)).json()["id"])
+
+
+class Teams:
+    """Makes teams by registration and mailed invitations."""
+
+    def __init__(self, api: Api, mails: Path) -> None:
+        self._api = api
+        self._mails = mails
+        self._made = 0
+
+    async def of(self, size: int) -> Team:
+        self._made += 1
+        name = f"{id(self):x}-{self._made}"
+        people = [
+            await self._api.sign_up(f"p{number}-{name}@example.org", PASSWORD, f"Person {number}")
+            for number in range(size)
+        ]
+        workspace_id = await people[0].make_workspace("Journey")
+        for person in people[1:]:
+            await people[0].invite(workspace_id, person.email)
+            await person.accept_invitation(await invitation_token(self._mails, person.email))
+        return Team(people, workspace_id)
+
+
+@pytest.fixture
+def teams(api: Api, ready: processes.Fleet) -> Teams:
+    """Maker of people."""
+    return Teams(api, ready.mails)

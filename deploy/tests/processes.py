@@ -1,0 +1,187 @@
+"""A private fleet of real processes for the journeys: auth-gateway, documents, and nginx in front as in `make up`."""
+
+import asyncio
+import http.client
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from deploy.local import gateway, routes
+from deploy.local.backing import Program, Server, answers
+from deploy.local.layout import gateway_user
+from deploy.local.machine import LOOPBACK, SYSTEM_PATH, find_program, free_ports, own_folder
+from deploy.local.servers import Running
+
+from common.settings import env_prefix
+
+SERVICES = ("auth-gateway", "documents")
+READY_SECONDS = 40
+
+
+@dataclass(frozen=True)
+class Described:
+    """One program as `servers.Running` wants it described."""
+
+    program: Program
+    folder: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def programs(self) -> list[Program]:
+        return [self.program]
+
+    def is_ready(self) -> bool:
+        """Whether it takes connections; for what it says of itself there is `Process.ready`."""
+        return answers(self.port)
+
+
+class Process:
+    """A service or the gateway: can be killed as a crash would, and started again."""
+
+    def __init__(self, described: Described) -> None:
+        own_folder(described.folder, None, 0o711)
+        self._running = Running(cast("Server", described))
+        self._port = described.port
+
+    @property
+    def pid(self) -> int:
+        return self._running.pid
+
+    async def start(self) -> None:
+        """Start and wait until it listens."""
+        await asyncio.to_thread(self._running.start)
+
+    async def kill(self) -> None:
+        """kill -9."""
+        await asyncio.to_thread(self._running.kill)
+
+    def stop(self) -> None:
+        """End it in order."""
+        self._running.stop()
+
+    def ready(self) -> tuple[int, Mapping[str, str]]:
+        """Status and checks of /health/ready; status 0 if nobody answers."""
+        connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=5)
+        try:
+            connection.request("GET", "/health/ready")
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        except (OSError, http.client.HTTPException):
+            return 0, {}
+        finally:
+            connection.close()
+
+    async def until_ready(self, status: int = 200) -> Mapping[str, str]:
+        """Wait until ready answers `status`; the checks it names."""
+        said: tuple[int, Mapping[str, str]] = (0, {})
+        async with asyncio.timeout(READY_SECONDS):
+            while said[0] != status:
+                await asyncio.sleep(0.05)
+                said = await asyncio.to_thread(self.ready)
+        return said[1]
+
+    def log(self) -> str:
+        return self._running.log_tail()
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The processes by name, and where things are."""
+
+    url: str
+    state: Path
+    environment: Mapping[str, str]
+    processes: Mapping[str, Process]
+
+    def __getitem__(self, name: str) -> Process:
+        return self.processes[name]
+
+    @property
+    def objects(self) -> Path:
+        return self.state / "objects"
+
+    @property
+    def mails(self) -> Path:
+        return self.state / "mail"
+
+    @property
+    def spans(self) -> Path:
+        return self.state / "telemetry"
+
+    async def until_ready(self) -> None:
+        """Wait until both services are ready."""
+        await asyncio.gather(*(self.processes[name].until_ready() for name in SERVICES))
+
+
+@contextmanager
+def fleet(environment: Mapping[str, str]) -> Iterator[Fleet]:
+    """A described fleet, not started yet, on ports and in folders of its own; ended and removed with the block."""
+    folder = Path(tempfile.mkdtemp(prefix="mdc-journey-"))
+    folder.chmod(0o711)
+    described = _fleet(folder, environment)
+    try:
+        yield described
+    finally:
+        for process in reversed(list(described.processes.values())):
+            process.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fleet(folder: Path, environment: Mapping[str, str]) -> Fleet:
+    ports = free_ports(2 * len(SERVICES) + 1)
+    public = dict(zip(SERVICES, ports[0::2], strict=False))
+    internal = dict(zip(SERVICES, ports[1::2], strict=False))
+    url = f"http://{LOOPBACK}:{ports[-1]}"
+    state = own_folder(folder / "state", None)
+    values = dict(environment) | {
+        "PATH": SYSTEM_PATH,
+        "LANG": "C.UTF-8",
+        "HOME": str(folder),
+        "MDC_ISSUER": url,
+        "MDC_STATE_DIR": str(state),
+        "MDC_OBJECTS_DIR": str(state / "objects"),
+        "MDC_MAIL_DIR": str(state / "mail"),
+        "MDC_INTERNAL_URLS": json.dumps({name: f"http://{LOOPBACK}:{port}" for name, port in internal.items()}),
+    }
+    for name in SERVICES:
+        values |= {
+            f"{env_prefix(name)}PORT": str(public[name]),
+            f"{env_prefix(name)}INTERNAL_PORT": str(internal[name]),
+        }
+    processes = {name: _service(name, folder, public[name], values) for name in SERVICES}
+    processes["gateway"] = _gateway(folder / "gateway", ports[-1], public)
+    return Fleet(url, state, values, processes)
+
+
+def _service(name: str, folder: Path, port: int, environment: Mapping[str, str]) -> Process:
+    program = Program(name, (sys.executable, "-m", "common.serve", name), environment)
+    return Process(Described(program, folder / name, port))
+
+
+def _gateway(folder: Path, port: int, services: Mapping[str, int]) -> Process:
+    own_folder(folder, None, 0o711)
+    for name in ("tmp", "html", "logs"):
+        own_folder(folder / name, None, 0o711)
+    user = gateway_user()
+    table = routes.load()
+    described = gateway.Gateway(
+        listen=f"{LOOPBACK}:{port}",
+        upstreams={name: f"{LOOPBACK}:{services.get(name, 1)}" for name in routes.SERVICES},
+        user=user.name if user else None,
+        trace_sample_percent=0.0,
+    )
+    gateway.write_docs(folder / "html", table)
+    (folder / "nginx.conf").write_text(gateway.render(described, table))
+    nginx = find_program("nginx", "nginx-light")
+    argv = (nginx, "-e", "stderr", "-p", str(folder), "-c", "nginx.conf", "-g", "daemon off;")
+    environment = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8", "HOME": str(folder)}
+    return Process(Described(Program("gateway", argv, environment, stop_signal="QUIT"), folder, port))
