@@ -72,7 +72,7 @@ class Account:
                 while status == 429:
                     await asyncio.sleep(1)
                     status, _, body = await connections[worker].exchange(self.create(worker, turn))
-                self.documents.append(json.loads(body)["id"])
+                self.documents.append(json.loads(body)["id"]) if status == 201 else print(status, body, file=sys.stderr)
                 if len(self.documents) % 1000 == 0:
                     print(f"  {len(self.documents)} documents", file=sys.stderr, flush=True)
 

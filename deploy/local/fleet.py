@@ -25,6 +25,7 @@ from deploy.local.supervision import STOPPED, Supervisor
 
 READY_SECONDS = 120
 DOWN_SECONDS = 120
+SEED_SECONDS = 20
 HOPELESS_FAILURES = 4
 SEED = "deploy/seed.py"
 
@@ -42,7 +43,7 @@ def up(layout: Layout, environment: Mapping[str, str]) -> int:
     with _alone(layout):
         supervisor = Supervisor(layout.root)
         if _stays_up(layout, supervisor):
-            _print_summary(layout, "MD Creator is already up.")
+            _print_summary(layout, "MD Creator is already up.", _seed(layout))
             return 0
         begun = time.monotonic()
         fleet = Fleet(layout, Ports.from_environment(environment), load_keys(layout), environment)
@@ -55,7 +56,8 @@ def up(layout: Layout, environment: Mapping[str, str]) -> int:
         with step("files", "done"):
             prepare(fleet)
         _start(fleet, supervisor)
-        login = _seed(layout)
+        with step("demo login", "done"):
+            login = _seed(layout)
         _print_summary(layout, f"MD Creator is up ({time.monotonic() - begun:.0f} s).", login)
     return 0
 
@@ -113,25 +115,29 @@ def answers_ok(port: int, path: str) -> bool:
 
 
 def _seed(layout: Layout) -> str:
-    """Make the demo login; returns what the script says of it."""
+    """Make the demo login, or find it; returns what the script says of it."""
     if not (layout.root / SEED).exists():
         return ""
-    with step("demo login", "done"):
+    deadline = time.monotonic() + SEED_SECONDS
+    while True:
         made = subprocess.run(
             [sys.executable, SEED, "--demo"],
             cwd=layout.root,
             env=_tool_environment(layout),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
-    if made.returncode != 0:
-        return f"The demo login could not be made:\n{made.stderr.strip()}"
-    return made.stdout.strip()
+        if made.returncode == 0:
+            return made.stdout.strip()
+        if time.monotonic() > deadline:
+            return f"The demo login could not be made (once more: make up): {made.stdout.strip()}"
+        time.sleep(1)  # services that are ready may still be fetching each other's keys
 
 
-def _print_summary(layout: Layout, headline: str, login: str = "") -> None:
+def _print_summary(layout: Layout, headline: str, login: str) -> None:
     plan = Plan.load(layout)
     url = plan.url if plan else ""
     say()

@@ -83,7 +83,8 @@ class Fleet:
 
     def tool_environment(self) -> dict[str, str]:
         """What `make seed`, `make demo` and the like get on top of the caller's own environment."""
-        return self.environments.shared() | self.environments.migration() | self._given("MDC_")
+        ours = self.environments.shared() | self.environments.migration()
+        return ours | {"GATEWAY_PORT": str(self.ports.gateway)} | self._given("MDC_")
 
     def service_program(self, service: str) -> Program:
         return Program(service, (sys.executable, "-m", "common.serve", service), self.service_environment(service))

@@ -270,12 +270,12 @@ async def test_without_postgresql_everything_is_503_and_recovers_without_a_resta
     try:
         checks = await ready["documents"].until_ready(503)
         login = {"email": ada.email, "password": PASSWORD}
-        refused = [
-            await ada.content(document_id, expect=()),
-            await ada.save(document_id, b"two\n", 1, expect=()),
-            await ada.call("GET", "/v1/users/me", expect=()),
-            await api.call("POST", "/v1/auth/login", body=login, expect=()),
-        ]
+        refused = await asyncio.gather(
+            ada.content(document_id, expect=()),
+            ada.save(document_id, b"two\n", 1, expect=()),
+            ada.call("GET", "/v1/users/me", expect=()),
+            api.call("POST", "/v1/auth/login", body=login, expect=()),
+        )
     finally:
         await asyncio.to_thread(backing["postgres"].start)
     assert checks["database"] == "unreachable"

@@ -82,20 +82,24 @@ class Keys:
         self._kept_at = kept_at
         self._keys: KeySet | None = None
         self._next_fetch = 0.0
-        self._backoff = 1.0
+        self._backoff = 0.5
+        self._asked_in_vain = True
         self._lock = asyncio.Lock()
         if kept_at.exists():
             self._keys = KeySet.import_key_set(json.loads(kept_at.read_text()))
 
     async def find(self, kid: str) -> KeySet:
-        """Key set holding `kid`. Raises `TokenInvalidError` if unknown, `KeysUnavailableError` without any keys."""
+        """Key set holding `kid`. Raises `TokenInvalidError` if the issuer has no such key, else `KeysUnavailableError`.
+
+        A token of a key published while the issuer could not be asked must not sign its user out.
+        """
         if not self._has(kid):
             await self.refresh()
-        if self._keys is None:
+        if self._keys is not None and self._has(kid):
+            return self._keys
+        if self._asked_in_vain:
             raise KeysUnavailableError
-        if not self._has(kid):
-            raise TokenInvalidError("unknown key id")
-        return self._keys
+        raise TokenInvalidError("unknown key id")
 
     def _has(self, kid: str) -> bool:
         return self._keys is not None and any(key.kid == kid for key in self._keys.keys)
@@ -110,10 +114,12 @@ class Keys:
                 self._keys = KeySet.import_key_set(dict(document))  # type: ignore[arg-type]
             except (UnavailableError, JoseError, ValueError) as error:
                 log.warning("JWKS not refreshed", extra={"fields": {"cause": str(error)}})
-                self._backoff = min(self._backoff * 2, 60.0)
-                self._next_fetch = time.monotonic() + (self._backoff if self._keys else 1.0)
+                self._asked_in_vain = True
+                self._backoff = min(self._backoff * 2, 30.0)
+                self._next_fetch = time.monotonic() + (self._backoff if self._keys else 0.5)
                 return
-            self._backoff = 1.0
+            self._asked_in_vain = False
+            self._backoff = 0.5
             self._next_fetch = time.monotonic() + 1.0
             await asyncio.to_thread(_write_atomically, self._kept_at, json.dumps(document))
 
@@ -220,7 +226,7 @@ def _key_id(token: str) -> str:
     try:
         header = json.loads(urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
         algorithm, kid = header["alg"], header["kid"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TokenInvalidError from error
     if algorithm not in Authenticator.algorithms or not isinstance(kid, str):
         raise TokenInvalidError("unexpected signature algorithm or key id")

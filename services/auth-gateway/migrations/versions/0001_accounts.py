@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from common.migrations import define, drop_shared, install_shared, protect
+from common.migrations import define, define_roots, drop_shared, install_shared, protect
 
 revision = "0001"
 down_revision = None
@@ -85,14 +85,8 @@ TABLES = (
     "CREATE INDEX ix_revocation_written_at ON auth_gateway.revocation (written_at)",
 )
 
+# Each answers about exactly one secret or address: what must be known before there is a user.
 FUNCTIONS = (
-    (
-        "my_roots()",
-        "uuid[]",
-        "SELECT coalesce(array_agg(m.workspace_id), '{}') FROM auth_gateway.member m "
-        "WHERE m.user_id = nullif(current_setting('app.user_id', true), '')::uuid AND NOT m.removed",
-    ),
-    # What must be known before there is a user: each answers about exactly one secret or address.
     (
         "credentials(address text)",
         "TABLE (id uuid, password_hash text)",
@@ -126,6 +120,7 @@ def upgrade() -> None:
         op.execute(statement)
     for table in ("account", "session", "email_token", "workspace", "member", "invitation"):
         op.execute(f"GRANT SELECT ON auth_gateway.{table} TO auth_gateway_definer")
+    define_roots(op, "auth_gateway", "member")
     for signature, returns, body in FUNCTIONS:
         define(op, "auth_gateway", signature, returns, body)
     shares = (
@@ -143,6 +138,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("revocation", "invitation", "member", "workspace", "email_token", "session", "account"):
         op.execute(f"DROP TABLE auth_gateway.{table} CASCADE")
+    op.execute("DROP FUNCTION auth_gateway.my_roots()")
     for signature, _, _ in FUNCTIONS:
         name, _, arguments = signature.rstrip(")").partition("(")
         op.execute(f"DROP FUNCTION auth_gateway.{name}({arguments})")

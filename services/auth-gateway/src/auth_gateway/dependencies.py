@@ -151,34 +151,48 @@ async def idempotency_key(request: Request, user: CurrentUser, transaction: User
     return IdempotencyKey(request, transaction, user.user_id, SCHEMA)
 
 
-async def limited_login(request: Request, body: Login) -> Device:
-    """Where the login comes from; attempts on one account are limited however many addresses they come from."""
-    platform: Platform = request.app.state.platform
+# These hand the body on: declared a second time in the route it would be validated, and refused, twice.
+async def limited_login(request: Request, body: Login) -> Login:
+    """Attempts on one account are limited however many addresses they come from."""
     own: Resources = request.app.state.resources
-    await platform.limiter.take(own.login_policy, body.email)
-    context = telemetry.current()
-    return Device(body.device_id, body.device_name, context.client_ip if context else "")
+    await _limit(request, own.login_policy, body.email)
+    return body
 
 
-async def limited_registration(request: Request, body: Register) -> None:
+async def limited_registration(request: Request, body: Register) -> Register:
     """Registering makes a mail: nobody's address can be flooded."""
-    await _limit_mails(request, body.email)
+    own: Resources = request.app.state.resources
+    await _limit(request, own.mail_policy, body.email)
+    return body
 
 
-async def limited_invitation(request: Request, body: InvitationCreate) -> None:
+async def limited_invitation(request: Request, body: InvitationCreate) -> InvitationCreate:
     """Inviting makes a mail: nobody's address can be flooded."""
-    await _limit_mails(request, body.email)
+    own: Resources = request.app.state.resources
+    await _limit(request, own.mail_policy, body.email)
+    return body
 
 
 async def limited_resend(request: Request, user: CurrentUser) -> None:
-    """Limit verification mails per account, which is per address."""
-    await _limit_mails(request, str(user.user_id))
-
-
-async def _limit_mails(request: Request, subject: str) -> None:
-    platform: Platform = request.app.state.platform
+    """Verification mails are limited per account, which is per address."""
     own: Resources = request.app.state.resources
-    await platform.limiter.take(own.mail_policy, subject)
+    await _limit(request, own.mail_policy, str(user.user_id))
+
+
+async def _limit(request: Request, policy: Policy, subject: str) -> None:
+    platform: Platform = request.app.state.platform
+    await platform.limiter.take(policy, subject)
+
+
+LoginBody = Annotated[Login, Depends(limited_login)]
+RegisterBody = Annotated[Register, Depends(limited_registration)]
+InvitationBody = Annotated[InvitationCreate, Depends(limited_invitation)]
+
+
+async def login_device(body: LoginBody) -> Device:
+    """Where the login comes from."""
+    context = telemetry.current()
+    return Device(body.device_id, body.device_name, context.client_ip if context else "")
 
 
 Accounts = Annotated[AccountService, Depends(account_service, scope="function")]
@@ -187,4 +201,4 @@ Workspaces = Annotated[WorkspaceService, Depends(workspace_service, scope="funct
 Facts = Annotated[FactService, Depends(facts, scope="function")]
 PublicFacts = Annotated[FactService, Depends(public_facts, scope="function")]
 Key = Annotated[IdempotencyKey, Depends(idempotency_key, scope="function")]
-LoginDevice = Annotated[Device, Depends(limited_login)]
+LoginDevice = Annotated[Device, Depends(login_device)]

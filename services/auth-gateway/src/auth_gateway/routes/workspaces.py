@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Path, Response
 
 from common.access import abilities
 from common.database import Row
@@ -11,9 +11,8 @@ from common.idempotency import json_response
 from common.pagination import DEFAULT_LIMIT, Cursor, Limit
 from common.preconditions import SeenVersion, etag
 
-from ..dependencies import Key, PublicFacts, Workspaces, limited_invitation
+from ..dependencies import InvitationBody, Key, PublicFacts, Workspaces
 from ..schemas import (
-    InvitationCreate,
     InvitationPage,
     InvitationPreview,
     InvitationRead,
@@ -86,13 +85,9 @@ async def remove_member(workspace_id: UUID, user_id: UUID, workspaces: Workspace
 
 
 @router.post(
-    "/v1/workspaces/{workspace_id}/invitations",
-    status_code=201,
-    tags=["invitations"],
-    response_model=InvitationRead,
-    dependencies=[Depends(limited_invitation)],
+    "/v1/workspaces/{workspace_id}/invitations", status_code=201, tags=["invitations"], response_model=InvitationRead
 )
-async def create_invitation(workspace_id: UUID, body: InvitationCreate, workspaces: Workspaces, key: Key) -> Response:
+async def create_invitation(workspace_id: UUID, body: InvitationBody, workspaces: Workspaces, key: Key) -> Response:
     """Invite somebody by mail (admins)."""
     await key.claim()
     row = await workspaces.invite(workspace_id, body.email, body.role.value)

@@ -152,8 +152,7 @@ def _edit(base: Sequence[str], new: Sequence[str], change: Change, floor: int, c
     up = common_suffix(items, items, low, low + abs(more), min(start - floor, _MAX_SLACK))
     down = common_prefix(items, items, high - abs(more), high, min(ceiling - end, _MAX_SLACK))
     if all(map(rules.blank, base[start - up : start])) and all(map(rules.blank, base[end : end + down])):
-        pure = start == end or new_start == new_end
-        return _Edit(*change, slack=up if pure else 0)
+        return _Edit(*change, slack=up if start == end or new_start == new_end else 0)
     return _Edit(start - up, end + down, new_start - up, new_end + down)
 
 

@@ -1,6 +1,7 @@
 """Merge a few lines of prose word by word."""
 
 import re
+from collections import Counter
 from itertools import islice
 
 from .lines import Conversion, Span, settled
@@ -34,6 +35,8 @@ def merge_words(
 
     A line end is a word of its own, and so are a run of spaces, a code span, a link's target, a CJK character.
     """
+    if _doubles(base, ours) or _doubles(base, theirs):
+        return None
     documents = [_tokens(span) for span in (base, ours, theirs)]
     if any(len(tokens.texts) > CAP for tokens in documents):
         return None
@@ -57,6 +60,12 @@ def merge_words(
         merged.texts.extend(piece.texts)
         merged.ends.extend(piece.ends)
     return _lines(merged)
+
+
+def _doubles(base: Span, side: Span) -> bool:
+    """Tell whether a side doubled a line: which of them is the old one is not to be known."""
+    before, after = Counter(filter(str.strip, base.texts)), Counter(filter(str.strip, side.texts))
+    return any(after[text] > count for text, count in before.items())
 
 
 def _tokens(span: Span) -> Span:
