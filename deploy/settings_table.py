@@ -59,9 +59,8 @@ def section(service: str) -> str:
     rows = [_row(service, name, settings.model_fields[name], own=name in own) for name in [*own, *common]]
     prefix = env_prefix(service)
     lines = [
-        f"Read from the environment. `MDC_…` sets a value for all services; `{prefix}…` with the same ending sets it for "
-        "this one and wins.",
-        "This section is written by `.venv/bin/python deploy/settings_table.py --write`.",
+        f"Read from the environment. `MDC_…` sets a value for all services; `{prefix}…` with the same ending sets it",
+        "for this one and wins. This section is written by `.venv/bin/python deploy/settings_table.py --write`.",
         "",
         "| variable | default | unit | meaning |",
         "|---|---|---|---|",

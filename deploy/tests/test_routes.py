@@ -61,7 +61,9 @@ def test_no_path_is_served_twice(apps: dict[str, FastAPI]) -> None:
 def test_exactly_the_public_operations_need_no_access_token(
     apps: dict[str, FastAPI], table: routes.Routes, service: str
 ) -> None:
-    found = {(method, shape(path)): bool(operation.get("security")) for method, path, operation in operations(apps[service])}
+    found = {
+        (method, shape(path)): bool(operation.get("security")) for method, path, operation in operations(apps[service])
+    }
     open_ones = {operation for operation, protected in found.items() if not protected}
     assert open_ones == public_of(table) & set(found)
 
@@ -87,7 +89,9 @@ def test_internal_paths_are_internal_and_need_an_assertion(apps: dict[str, FastA
 
 
 def test_nothing_that_must_stay_inside_has_a_route(table: routes.Routes) -> None:
-    assert [path for path in ("/health/live", "/health/ready", "/version", "/internal/jwks") if table.route_for(path)] == []
+    assert [
+        path for path in ("/health/live", "/health/ready", "/version", "/internal/jwks") if table.route_for(path)
+    ] == []
 
 
 def test_a_body_as_large_as_a_document_reaches_documents(apps: dict[str, FastAPI], table: routes.Routes) -> None:

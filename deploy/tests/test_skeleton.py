@@ -9,6 +9,7 @@ import pytest
 from deploy import settings_table
 from fastapi import FastAPI
 
+from common import contracts
 from common.migrations import SERVICES, schema_of
 from common.settings import CommonSettings, env_prefix
 
@@ -35,8 +36,9 @@ def entries(folder: Path) -> Iterator[Path]:
 
 
 def anonymous(text: str, service: str) -> list[str]:
-    """Lines without the service's names; sorted, since imports are sorted by name."""
-    plain = re.sub(rf"\b{re.escape(service)}\b|\b{schema_of(service)}\b", "SERVICE", text)
+    """Lines without the service's names (`uv sync` is no service); sorted, since imports are sorted by name."""
+    names = "|".join(re.escape(name) for name in (service, schema_of(service), env_prefix(service).rstrip("_")))
+    plain = re.sub(rf"(?<!uv )(?<![A-Za-z])({names})(?![A-Za-z])", "SERVICE", text)
     return sorted(plain.splitlines())
 
 
@@ -104,6 +106,15 @@ def test_readme_has_the_seven_headings_and_fits_a_page(service: str) -> None:
     assert headings(text) == HEADINGS
     assert all(body.strip() for body in re.split(r"^## .+$", text, flags=re.MULTILINE))
     assert len(text.replace(settings_table.section(service), "").split()) < 700
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_readme_names_exactly_the_events_of_the_contract(service: str) -> None:
+    text = settings_table.readme(service).read_text()
+    publishes = text[text.index("\n## Publishes\n") : text.index("\n## Consumes\n")]
+    contract = Path(contracts.__file__).with_name(f"{schema_of(service)}.py")
+    events = re.findall(r'^    type = "(.+)"$', contract.read_text(), re.MULTILINE) if contract.exists() else []
+    assert sorted(re.findall(r"`([a-z-]+\.[a-z.-]+\.v\d+)`", publishes)) == sorted(events)
 
 
 @pytest.mark.parametrize("service", SERVICES)

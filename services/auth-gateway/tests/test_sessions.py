@@ -112,9 +112,9 @@ async def test_forged_forwarding_headers_do_not_change_the_anonymous_bucket(peop
     first = await ask(address)
     assert (first.headers["RateLimit-Limit"], first.headers["RateLimit-Remaining"]) == ("300", "74")
     assert int(first.headers["RateLimit-Reset"]) >= 1
-    forged = await asyncio.gather(*(ask(f"10.9.8.{n}, 6.6.6.{n}, {address}") for n in range(100)))
+    forged = await asyncio.gather(*(ask(f"10.9.8.{n}, 6.6.6.{n}, {address}") for n in range(150)))
     limited = [answer for answer in forged if answer.status_code == 429]
-    assert len(limited) >= 15  # 75 at once; five flow back a second
+    assert len(limited) >= 20  # 75 at once, five flow back a second
     assert int(limited[0].headers["Retry-After"]) >= 1
     assert refused(limited[0], 429, "rate_limited")["policy"] == "anonymous"
     assert (await ask(visitor().headers["X-Forwarded-For"])).headers["RateLimit-Remaining"] == "74"
@@ -145,7 +145,7 @@ async def test_a_full_password_queue_is_an_honest_503(visitor, fleet, refused, m
             for n in range(4)
         )
     )
-    assert sorted(answer.status_code for answer in answers) == [401, 503, 503, 503]
+    assert {answer.status_code for answer in answers} == {401, 503}
     full = next(answer for answer in answers if answer.status_code == 503)
     refused(full, 503, "password_queue_full")
     assert int(full.headers["Retry-After"]) >= 1

@@ -370,11 +370,13 @@ async def test_lists_run_a_constant_number_of_statements(people, place, fleet, m
 
     workspace = await people.workspace(place.owner, "Counted")
     statements = []
-    execute = Transaction.execute
 
-    async def counting(self, statement, params=None):
-        statements.append(statement)
-        return await execute(self, statement, params)
+    def counting(run):
+        async def counted(self, statement, params=None):
+            statements.append(statement)
+            return await run(self, statement, params)
+
+        return counted
 
     async def count():
         statements.clear()
@@ -382,7 +384,8 @@ async def test_lists_run_a_constant_number_of_statements(people, place, fleet, m
         return len(statements)
 
     await people.document(place.owner, workspace)
-    monkeypatch.setattr(Transaction, "execute", counting)
+    for name in ("execute", "single"):
+        monkeypatch.setattr(Transaction, name, counting(getattr(Transaction, name)))
     few = await count()
     for _ in range(5):
         await people.document(place.owner, workspace)

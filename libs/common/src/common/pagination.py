@@ -31,9 +31,11 @@ def encode(*key: Any) -> str:
 def decode(cursor: str, *types: Any) -> list[Any]:
     """Sort key of a cursor, each part parsed by its type. Raises `CursorInvalidError`."""
     try:
-        key = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return [parse(part) for parse, part in zip(types, key, strict=True)]
-    except (ValueError, TypeError) as error:
+        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        if rb"\u0000" in text:  # PostgreSQL's text has no NUL
+            raise CursorInvalidError
+        return [parse(part) for parse, part in zip(types, orjson.loads(text), strict=True)]
+    except (ValueError, TypeError, AttributeError) as error:
         raise CursorInvalidError from error
 
 

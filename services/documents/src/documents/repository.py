@@ -32,32 +32,33 @@ MEMBER: Final = (
 _BODY: Final = """
     body AS (
         INSERT INTO documents.body (workspace_id, sha256, size, data)
-        SELECT workspace_id, %(sha256)s, %(size)s, %(data)s FROM head ON CONFLICT DO NOTHING
+        SELECT workspace_id, %(sha256)s::text, %(size)s::integer, %(data)s::bytea FROM head ON CONFLICT DO NOTHING
     ), version AS (
         INSERT INTO documents.version (document_id, n, workspace_id, body_sha256, size, title, author_id, contributors,
                                        origin, base_version, merged)
-        SELECT id, version, workspace_id, body_sha256, size, title, %(user)s, %(contributors)s, %(origin)s, %(base)s,
-               %(merged)s FROM head
+        SELECT id, version, workspace_id, body_sha256, size, title, %(user)s::uuid, %(contributors)s::uuid[],
+               %(origin)s::text, %(base)s::bigint, %(merged)s::boolean FROM head
     )"""
 _OUTBOX: Final = """
     event AS (
         INSERT INTO documents.outbox (event_id, type, aggregate_id, aggregate_version, data, headers)
-        SELECT %(event_id)s, %(event_type)s, id, version,
+        SELECT %(event_id)s::uuid, %(event_type)s::text, id, version,
                jsonb_build_object('document_id', id, 'workspace_id', workspace_id, 'access_root_id', access_root_id,
                    'version', version, 'content_version', content_version, 'content_hash', body_sha256, 'size', size,
-                   'title', title, 'language', language, 'kind', kind) || %(event_extra)s, %(headers)s
+                   'title', title, 'language', language, 'kind', kind) || %(event_extra)s::jsonb, %(headers)s::jsonb
         FROM head
     )"""
 
 CREATE: Final = f"""
     WITH m AS (
         SELECT role, version FROM documents.access_member
-        WHERE workspace_id = %(workspace)s AND user_id = %(user)s AND NOT removed AND role = ANY(%(roles)s)
+        WHERE workspace_id = %(workspace)s AND user_id = %(user)s AND NOT removed AND role = ANY(%(roles)s::text[])
     ), head AS (
         INSERT INTO documents.document AS d (id, workspace_id, access_root_id, title, language, kind, version,
             content_version, body_sha256, size, field_versions, created_by, updated_by)
-        SELECT %(id)s, %(workspace)s, %(workspace)s, %(title)s, %(language)s, %(kind)s, 1, 1, %(sha256)s, %(size)s,
-               %(field_versions)s, %(user)s, %(user)s FROM m
+        SELECT %(id)s::uuid, %(workspace)s::uuid, %(workspace)s::uuid, %(title)s::text, %(language)s::text,
+               %(kind)s::text, 1, 1, %(sha256)s::text, %(size)s::integer, %(field_versions)s::jsonb, %(user)s::uuid,
+               %(user)s::uuid FROM m
         RETURNING {HEAD}
     ), {_BODY}, {_OUTBOX}
     SELECT head.*, m.role, m.version AS access_version FROM head, m"""
@@ -69,7 +70,7 @@ SAVE: Final = f"""
         FROM documents.access_member m
         WHERE d.id = %(id)s AND d.content_version <= %(expected)s AND d.version >= %(expected)s
           AND d.trashed_at IS NULL AND d.body_sha256 <> %(sha256)s
-          AND m.workspace_id = d.workspace_id AND m.user_id = %(user)s AND NOT m.removed AND m.role = ANY(%(roles)s)
+          AND m.workspace_id = d.workspace_id AND m.user_id = %(user)s AND NOT m.removed AND m.role = ANY(%(roles)s::text[])
         RETURNING {HEAD}, m.role, m.version AS access_version
     ), {_BODY}, {_OUTBOX}
     SELECT * FROM head"""
@@ -86,6 +87,10 @@ VERSION: Final = (
     "v.document_id, v.n, v.workspace_id, v.body_sha256, v.size, v.title, v.author_id, v.contributors, v.origin, "
     "v.base_version, v.merged, v.created_at"
 )
+
+
+def _first(rows: list[Row]) -> Row | None:
+    return rows[0] if rows else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +114,16 @@ class SortOrder:
 
 ORDERS: Final = {
     "-updated_at": SortOrder(
-        "updated_at", "d.updated_at DESC, d.id DESC", "(d.updated_at, d.id) < (%(after)s, %(after_id)s)"
+        "updated_at",
+        "d.updated_at DESC, d.id DESC",
+        "(d.updated_at, d.id) < (%(after)s::timestamptz, %(after_id)s::uuid)",
     ),
     "-created_at": SortOrder(
-        "created_at", "d.created_at DESC, d.id DESC", "(d.created_at, d.id) < (%(after)s, %(after_id)s)"
+        "created_at",
+        "d.created_at DESC, d.id DESC",
+        "(d.created_at, d.id) < (%(after)s::timestamptz, %(after_id)s::uuid)",
     ),
-    "title": SortOrder("title", "d.title, d.id", "(d.title, d.id) > (%(after)s, %(after_id)s)"),
+    "title": SortOrder("title", "d.title, d.id", "(d.title, d.id) > (%(after)s::text, %(after_id)s::uuid)"),
 }
 
 
@@ -131,7 +140,7 @@ class DocumentRepository:
 
     async def find(self, document_id: UUID) -> Row | None:
         """Head and the caller's role."""
-        return await self._transaction.one(GET, {"id": document_id, "user": self._principal.user_id})
+        return _first(await self._transaction.single(GET, {"id": document_id, "user": self._principal.user_id}))
 
     async def find_for_update(self, document_id: UUID) -> Row | None:
         """Head and role, the row locked until the transaction ends."""
@@ -141,7 +150,8 @@ class DocumentRepository:
 
     async def find_with_body(self, document_id: UUID) -> Row | None:
         """Head, role and inline body (`data` is None for a large one)."""
-        return await self._transaction.one(GET_WITH_BODY, {"id": document_id, "user": self._principal.user_id})
+        rows = await self._transaction.single(GET_WITH_BODY, {"id": document_id, "user": self._principal.user_id})
+        return _first(rows)
 
     async def workspace_of(self, document_id: UUID) -> UUID | None:
         """Workspace of any document, for asking its owner about a membership; never shown to the caller."""
@@ -163,7 +173,7 @@ class DocumentRepository:
         Raises `DocumentExistsError`.
         """
         try:
-            return await self._transaction.one(
+            rows = await self._transaction.single(
                 CREATE,
                 {
                     **document,
@@ -174,10 +184,11 @@ class DocumentRepository:
             )
         except pg.UniqueViolation as error:
             raise DocumentExistsError from error
+        return _first(rows)
 
     async def save(self, document_id: UUID, body: Body, write: Write, expected: int) -> Row | None:
         """Set the content if nobody changed it since version `expected`; None if that, the rights or the state fail."""
-        return await self._transaction.one(
+        rows = await self._transaction.single(
             SAVE,
             {
                 "id": document_id,
@@ -186,6 +197,7 @@ class DocumentRepository:
                 **self._event(DocumentUpdated, {"merged": write.merged, "origin": write.origin}),
             },
         )
+        return _first(rows)
 
     async def update(self, document_id: UUID, changes: dict[str, Any], event: type[DocumentState], **extra: Any) -> Row:
         """Set head columns of a row locked before, count the version, tell the others.
@@ -235,7 +247,7 @@ class DocumentRepository:
         if filters.get("updated_since"):
             conditions.append("d.updated_at >= %(updated_since)s")
         where = " AND ".join(conditions)
-        return await self._transaction.all(
+        return await self._transaction.single(
             f"SELECT {HEAD}, m.role FROM documents.document d {MEMBER} WHERE {where} "
             f"ORDER BY {order.order} LIMIT %(limit)s",
             {

@@ -136,8 +136,9 @@ class DocumentService:
             head = await self._require(document_id, Action.EDIT)
             await self._put(head["workspace_id"], body)
         write = Write("save", terms.base)
-        if terms.base is not None and (head := await self._repository.save(document_id, body, write, terms.base)):
-            return Saved(head, merged=False)
+        saved = await self._repository.save(document_id, body, write, terms.base or 0)
+        if saved:
+            return Saved(saved, merged=False)
 
         async def propose(current: Row, seen: Row) -> bytes:
             if current["body_sha256"] == body.sha256 or current is seen:
@@ -251,11 +252,12 @@ class DocumentService:
         """Compare-and-set: propose a content for the current head, save it if the head is still that, else again."""
         for attempt in range(ATTEMPTS):
             current = await self._writable(document_id, terms.base)
-            stale = terms.base is not None and current["content_version"] > terms.base
+            base = current["version"] if terms.base is None else terms.base
+            stale = current["content_version"] > base
             if stale and terms.strict:
                 raise VersionStaleError(**_current(current))
-            seen = await self._version_at(document_id, terms.base) if stale else current
-            authors = await self._repository.authors_since(document_id, terms.base) if stale else []
+            seen = await self._version_at(document_id, base) if stale else current
+            authors = await self._repository.authors_since(document_id, base) if stale else []
             body = await self._bodies.prepare(_checked(await propose(current, seen)))
             unchanged = body.sha256 == current["body_sha256"]
             if body.inline is None and not unchanged:
@@ -275,7 +277,9 @@ class DocumentService:
         result = await _off_loop(merge_edits, await self._content_of(seen), await self._content_of(current), proposed)
         if result.content is not None:
             return result.content
-        preview = {"hunks": [asdict(hunk) | {"conflict": hunk.conflict} for hunk in result.hunks]} if terms.preview else {}
+        preview = (
+            {"hunks": [asdict(hunk) | {"conflict": hunk.conflict} for hunk in result.hunks]} if terms.preview else {}
+        )
         raise EditConflictError(conflicts=result.conflicts, **_current(current), **preview)
 
     async def _writable(self, document_id: UUID, base: int | None) -> Row:
@@ -285,8 +289,8 @@ class DocumentService:
         _check_base(current, base)
         return current
 
-    async def _version_at(self, document_id: UUID, version: int | None) -> Row:
-        seen = await self._repository.find_version_at(document_id, version or 0)
+    async def _version_at(self, document_id: UUID, version: int) -> Row:
+        seen = await self._repository.find_version_at(document_id, version)
         if seen is None:
             raise MergeBaseGoneError
         return seen

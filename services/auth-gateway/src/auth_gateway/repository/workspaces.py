@@ -72,8 +72,8 @@ class WorkspaceRepository:
             {"id": workspace_id, "name": name},
         )
 
-    async def lock_members(self, workspace_id: UUID) -> None:
-        """Serialise membership changes of a workspace, so that two owners cannot both leave."""
+    async def lock(self, workspace_id: UUID) -> None:
+        """Serialise changes of a workspace and its members, so that two owners cannot both leave."""
         await self.transaction.execute(
             "SELECT 1 FROM auth_gateway.workspace WHERE id = %(id)s FOR UPDATE", {"id": workspace_id}
         )

@@ -95,7 +95,9 @@ class WorkspaceService:
 
     async def rename(self, workspace_id: UUID, name: str, base: int | None) -> Row:
         """Change the name; with `base`, only if nobody changed the workspace since. Raises `RoleInsufficientError`."""
-        workspace = await self._require(workspace_id, Action.MANAGE)
+        await self._require(workspace_id, Action.MANAGE)
+        await self._workspaces.lock(workspace_id)
+        workspace = await self.get(workspace_id)
         if base is not None and base != workspace["version"]:
             raise PreconditionFailedError(version=workspace["version"])
         if changed := await self._workspaces.rename(workspace_id, name):
@@ -142,7 +144,7 @@ class WorkspaceService:
         workspace = await self._require(workspace_id, Action.INVITE)
         if not domain.may_invite_as(workspace["role"], role):
             raise RoleInsufficientError("nobody can invite above the own role")
-        await self._workspaces.lock_members(workspace_id)
+        await self._workspaces.lock(workspace_id)
         if await self._workspaces.find_member_by_email(workspace_id, email):
             raise AlreadyMemberError
         if await self._workspaces.find_open_invitation(workspace_id, email):
@@ -191,7 +193,7 @@ class WorkspaceService:
         if invitation["accepted_by"] == self._me:
             return await self.get(workspace_id)
         _refuse_closed(invitation)
-        await self._workspaces.lock_members(workspace_id)
+        await self._workspaces.lock(workspace_id)
         member = await self._workspaces.find_member(workspace_id, self._me)
         if member is None or member["removed"] or not at_least(member["role"], invitation["role"]):
             await self._set_member(workspace_id, self._me, invitation["role"])
@@ -209,7 +211,7 @@ class WorkspaceService:
         return workspace
 
     async def _locked_member(self, workspace_id: UUID, user_id: UUID) -> Row:
-        await self._workspaces.lock_members(workspace_id)
+        await self._workspaces.lock(workspace_id)
         member = await self._workspaces.find_member(workspace_id, user_id)
         if member is None or member["removed"]:
             raise MemberNotFoundError

@@ -107,7 +107,9 @@ class _Merger:
             return Merge(None, self._hunks(found, texts))
         self._end_lines(found, clean)
         content = "".join(clean)
-        if "\r" in content and count_ends(content) < sum(map(count_ends, clean)):  # a lone \r of one side before a \n of the other
+        if "\r" in content and count_ends(content) < sum(
+            map(count_ends, clean)
+        ):  # a lone \r of one side before a \n of the other
             whole = [Region(*(slice(0, len(lines.texts)) for lines in self._documents), by_ours=True, by_theirs=True)]
             return Merge(None, self._hunks(whole, [None]))
         mark = _three_way(*(lines.bom for lines in self._documents))
@@ -152,7 +154,9 @@ class _Merger:
 
     def _swallows(self, region: Region) -> bool:
         """Tell whether one addition would change what the other is: an open fence above it, front matter below it."""
-        base, ours, theirs = (lines.texts[: where.stop] for lines, where in zip(self._documents, region[:3], strict=True))
+        base, ours, theirs = (
+            lines.texts[: where.stop] for lines, where in zip(self._documents, region[:3], strict=True)
+        )
         if not region.base.stop and (starts_front_matter(ours) or starts_front_matter(theirs)):
             return True
         first = theirs if region.base.stop < len(self._documents[0].texts) else ours
@@ -233,7 +237,10 @@ class _Merger:
         line = self._documents[0].texts[region.base.stop - 1]
         above = (slice(where.start, where.stop - 1) for where in region[:3])
         below = (slice(where.stop - 1, where.stop) for where in region[:3])
-        found[at : at + 1] = [Region(*above, by_ours=False, by_theirs=False), Region(*below, by_ours=True, by_theirs=True)]
+        found[at : at + 1] = [
+            Region(*above, by_ours=False, by_theirs=False),
+            Region(*below, by_ours=True, by_theirs=True),
+        ]
         texts[at : at + 1] = [head.removesuffix(line), line + end]
 
     def _end_near(self, texts: list[str], at: int) -> str:

@@ -125,10 +125,15 @@ def _edits(base: Sequence[str], new: Sequence[str], found: list[Change], rules: 
 
 
 def _shifts(base: Sequence[str], new: Sequence[str], first: Change, second: Change, rules: Rules) -> bool:
-    """Tell whether what is between two changes matches as well if shifted, so that they may mean other items."""
+    """Tell whether what is between two changes matches as well if shifted, so that they may mean other items.
+
+    If it is blank: whether the changes only move something past it, so that it may be the one that moved.
+    """
     size = second.old_start - first.old_end
     if all(map(rules.blank, base[first.old_end : second.old_start])):
-        return False
+        gone = base[first.old_start : first.old_end], base[second.old_start : second.old_end]
+        came = new[first.new_start : first.new_end], new[second.new_start : second.new_end]
+        return gone == came[::-1]
     return any(
         common_prefix(items, items, start, start + by, size) == size
         for items, start, above, below in (
