@@ -4,7 +4,7 @@
         migration openapi bench
 PY := .venv/bin/python
 LOCAL := $(PY) -m deploy.local
-TESTED = $(if $(s),$(or $(wildcard libs/$(s)),services/$(s)))
+TESTED = $(if $(s),$(or $(wildcard $(s) libs/$(s)),services/$(s)))
 SOURCES := libs/common/src:$(subst $() ,:,$(wildcard services/*/src))
 
 help: ## list the verbs

@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import orjson
 import uvicorn
@@ -67,7 +68,7 @@ def application(dsn: str) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan)
 
-    async def rows(name: str, **params: object) -> list[dict[str, object]]:
+    async def rows(name: str, **params: object) -> list[Any]:
         async with pool.connection() as connection:
             return await (await connection.execute(STATEMENTS[name], params)).fetchall()
 

@@ -14,12 +14,14 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
 import psycopg
 
 from deploy.bench import load
+from deploy.client import Api, Person, at_most, invitation_token
 
 DOCUMENTS = 10_000
 CONCURRENCY = 16
@@ -27,56 +29,8 @@ MINIMAL_PORT = 18250
 CONTENT = "# Note\n\n" + "A paragraph of some forty plain words, as notes have them, with a bit of *emphasis*.\n\n" * 40
 KINDS = ("create", "save", "get", "content", "list")
 Prepare = Callable[[int, int], bytes]
-
-
-class Account:
-    """A signed-in person with a workspace of many documents."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.token = ""
-        self.workspace = ""
-        self.documents: list[str] = []
-
-    def headers(self, **more: str) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", **more}
-
-    async def call(self, method: str, path: str, body: object = None) -> dict[str, object]:
-        connection = await load.Connection.open(self.port)
-        data = json.dumps(body).encode() if body is not None else b""
-        status, _, answer = await connection.exchange(load.request(method, path, self.headers(), data))
-        connection.close()
-        if status >= 400:
-            raise SystemExit(f"{method} {path} answered {status}: {answer[:300]!r}")
-        parsed: dict[str, object] = json.loads(answer)
-        return parsed
-
-    async def sign_in(self) -> None:
-        email, password = f"bench-{uuid.uuid4().hex}@example.org", f"tall-{uuid.uuid4().hex}"
-        await self.call("POST", "/v1/auth/register", {"email": email, "password": password, "display_name": "Bench"})
-        answer = await self.call("POST", "/v1/auth/login", {"email": email, "password": password})
-        self.token = str(answer["access_token"])
-        self.workspace = str((await self.call("POST", "/v1/workspaces", {"name": "Bench"}))["id"])
-
-    def create(self, worker: int, turn: int) -> bytes:
-        document = {"workspace_id": self.workspace, "title": f"Bench {worker}-{turn}", "content": text(worker, turn)}
-        return load.request("POST", "/v1/documents", self.headers(), json.dumps(document).encode())
-
-    async def fill(self, count: int) -> None:
-        """Make documents until there are `count`, showing progress."""
-        connections = [await load.Connection.open(self.port) for _ in range(CONCURRENCY)]
-
-        async def work(worker: int) -> None:
-            for turn in range(count // CONCURRENCY):
-                status, _, body = await connections[worker].exchange(self.create(worker, turn))
-                while status == 429:
-                    await asyncio.sleep(1)
-                    status, _, body = await connections[worker].exchange(self.create(worker, turn))
-                self.documents.append(json.loads(body)["id"]) if status == 201 else print(status, body, file=sys.stderr)
-                if len(self.documents) % 1000 == 0:
-                    print(f"  {len(self.documents)} documents", file=sys.stderr, flush=True)
-
-        await asyncio.gather(*map(work, range(CONCURRENCY)))
+PEOPLE = 48
+"""Writers that share the load, so that it stays within every user's rate limit."""
 
 
 def text(worker: int, turn: int) -> str:
@@ -84,38 +38,75 @@ def text(worker: int, turn: int) -> str:
     return f"{CONTENT}{worker}-{turn}-{time.monotonic_ns()}\n"
 
 
-def ours(accounts: list[Account], bases: dict[str, int]) -> dict[str, Prepare]:
-    """Requests of our API; each worker saves documents of its own, always on the newest version."""
-    main = accounts[0]
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
-    def who(worker: int) -> Account:
-        return accounts[worker % len(accounts)]
 
-    def pick(worker: int, turn: int) -> str:
-        return main.documents[(worker + turn * CONCURRENCY) % len(main.documents)]
+class Place:
+    """A workspace of many documents and the people who work in it."""
 
-    def save(worker: int, turn: int) -> bytes:
-        document = pick(worker, turn)
-        base = bases[document] = bases.get(document, 0) + 1
-        headers = who(worker).headers(**{"If-Match": f'"v{base}"', "Content-Type": "text/markdown"})
-        return load.request("PUT", f"/v1/documents/{document}/content", headers, text(worker, turn).encode())
+    def __init__(self, workspace: str, people: list[Person], documents: list[str]) -> None:
+        self.workspace = workspace
+        self.documents = documents
+        self._headers = [{"Authorization": f"Bearer {person.token}"} for person in people]
+        self._bases: dict[str, int] = {}
 
-    def get(path: str) -> Prepare:
+    def requests(self) -> dict[str, Prepare]:
+        """Every kind of request; each worker saves documents of its own, always on the newest version."""
+        return {
+            "create": self._create,
+            "save": self._save,
+            "get": self._reader("/v1/documents/{id}"),
+            "content": self._reader("/v1/documents/{id}/content"),
+            "list": self._reader("/v1/documents?workspace_id={workspace}"),
+        }
+
+    def _who(self, worker: int, turn: int) -> dict[str, str]:
+        return self._headers[(worker + turn * CONCURRENCY) % len(self._headers)]
+
+    def _pick(self, worker: int, turn: int) -> str:
+        return self.documents[(worker + turn * CONCURRENCY) % len(self.documents)]
+
+    def _reader(self, path: str) -> Prepare:
         return lambda worker, turn: load.request(
-            "GET", path.format(id=pick(worker, turn), workspace=main.workspace), who(worker).headers()
+            "GET", path.format(id=self._pick(worker, turn), workspace=self.workspace), self._who(worker, turn)
         )
 
-    def create(worker: int, turn: int) -> bytes:
-        document = {"workspace_id": main.workspace, "title": f"Bench {turn}", "content": text(worker, turn)}
-        return load.request("POST", "/v1/documents", who(worker).headers(), json.dumps(document).encode())
+    def _create(self, worker: int, turn: int) -> bytes:
+        body = {"workspace_id": self.workspace, "title": f"Bench {turn}", "content": text(worker, turn)}
+        headers = {**self._who(worker, turn), "Content-Type": "application/json"}
+        return load.request("POST", "/v1/documents", headers, json.dumps(body).encode())
 
-    return {
-        "create": create,
-        "save": save,
-        "get": get("/v1/documents/{id}"),
-        "content": get("/v1/documents/{id}/content"),
-        "list": get("/v1/documents?workspace_id={workspace}"),
-    }
+    def _save(self, worker: int, turn: int) -> bytes:
+        document = self._pick(worker, turn)
+        base = self._bases[document] = self._bases.get(document, 0) + 1
+        headers = {**self._who(worker, turn), "If-Match": f'"v{base}"', "Content-Type": "text/markdown"}
+        return load.request("PUT", f"/v1/documents/{document}/content", headers, text(worker, turn).encode())
+
+
+async def move_in(api: Api, mails: Path, count: int) -> Place:
+    """Sign people up, put them into one workspace and fill it."""
+    say(f"signing {PEOPLE} people up")
+    run = uuid.uuid4().hex
+    people = await at_most(
+        4, [partial(api.sign_up, f"bench-{n}-{run}@example.org", f"tall-{run}", f"Bench {n}") for n in range(PEOPLE)]
+    )
+    workspace = await people[0].make_workspace("Bench")
+    for person in people[1:]:
+        await people[0].invite(workspace, person.email)
+        await person.accept_invitation(await invitation_token(mails, person.email))
+    documents: list[str] = []
+
+    async def write(number: int) -> None:
+        content = text(number, 0).encode()
+        answer = await people[number % PEOPLE].create(workspace, f"Bench {number}", content)
+        documents.append(str(answer.json()["id"]))
+        if len(documents) % 2000 == 0:
+            say(f"  {len(documents)} documents")
+
+    say(f"filling a workspace with {count} documents")
+    await at_most(CONCURRENCY, [partial(write, number) for number in range(count)])
+    return Place(workspace, people, documents)
 
 
 def minimal(documents: list[str], workspace: str, bases: dict[str, int]) -> dict[str, Prepare]:
@@ -198,14 +189,12 @@ async def bench(options: argparse.Namespace) -> None:
     yardstick = start_minimal(dsn)
     try:
         await wait_for(MINIMAL_PORT)
-        main = Account(gateway)
-        await main.sign_in()
-        print(f"filling a workspace with {options.documents} documents", file=sys.stderr)
-        await main.fill(options.documents)
-        documents, workspace = await fill_minimal(dsn, len(main.documents))
+        async with Api(f"http://127.0.0.1:{gateway}") as api:
+            place = await move_in(api, Path(os.environ["MDC_MAIL_DIR"]), options.documents)
+        documents, workspace = await fill_minimal(dsn, options.documents)
         targets = {
             "minimal": (MINIMAL_PORT, minimal(documents, workspace, {})),
-            "gateway": (gateway, ours([main], {})),
+            "gateway": (gateway, place.requests()),
         }
         results: dict[tuple[str, str], load.Result] = {}
         for kind in KINDS:
@@ -217,7 +206,7 @@ async def bench(options: argparse.Namespace) -> None:
                     best = results.get((kind, name))
                     if best is None or result.rate > best.rate:
                         results[kind, name] = result
-            print(f"  {kind} done", file=sys.stderr, flush=True)
+            say(f"  {kind} measured")
         report(results, memory)
     finally:
         yardstick.terminate()

@@ -83,7 +83,8 @@ class Postgres:
             "log_destination": "stderr",
             "logging_collector": "off",
             "log_line_prefix": "%m [%p] %q%u@%d ",
-            "log_min_duration_statement": "500ms",
+            "log_min_duration_statement": "1s",
+            "log_min_error_statement": "panic",  # statements carry people's texts
             "log_lock_waits": "on",
             "log_timezone": "UTC",
             "timezone": "UTC",

@@ -90,7 +90,7 @@ class Load:
             document_id, version = made["id"], 1
             self.acknowledged[document_id, 1] = digest(text)
             for number in range(10):
-                text += f"Line {number}: {secrets.token_hex(8)}\n".encode() * (600 if number == 5 else 1)
+                text += f"Line {number}: {secrets.token_hex(8)}\n".encode() * (900 if number == 5 else 1)
                 saved = await self._until_saved(person, document_id, text, version)
                 if saved is None:
                     break

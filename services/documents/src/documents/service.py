@@ -277,10 +277,10 @@ class DocumentService:
         result = await _off_loop(merge_edits, await self._content_of(seen), await self._content_of(current), proposed)
         if result.content is not None:
             return result.content
-        preview = (
-            {"hunks": [asdict(hunk) | {"conflict": hunk.conflict} for hunk in result.hunks]} if terms.preview else {}
-        )
-        raise EditConflictError(conflicts=result.conflicts, **_current(current), **preview)
+        details: dict[str, Any] = {"conflicts": result.conflicts, **_current(current)}
+        if terms.preview:
+            details["hunks"] = [asdict(hunk) | {"conflict": hunk.conflict} for hunk in result.hunks]
+        raise EditConflictError(**details)
 
     async def _writable(self, document_id: UUID, base: int | None) -> Row:
         current = await self._require(document_id, Action.EDIT, with_body=True)

@@ -19,6 +19,10 @@ _WORKSPACE = (
     "SELECT w.id, w.name, w.version, w.created_at, w.updated_at, m.role FROM auth_gateway.workspace w "
     "JOIN auth_gateway.member m ON m.workspace_id = w.id AND m.user_id = %(user)s AND NOT m.removed "
 )
+_MEMBER = (
+    "SELECT m.user_id, a.email, a.display_name, m.role, m.joined_at FROM auth_gateway.member m "
+    "JOIN auth_gateway.account a ON a.id = m.user_id WHERE m.workspace_id = %(workspace)s AND NOT m.removed "
+)
 _id, _workspace = col(Invitation.id), col(Invitation.workspace_id)
 _INVITATION = [
     getattr(Invitation, name)
@@ -109,12 +113,19 @@ class WorkspaceRepository:
         )
         return int(row["owners"]) if row else 0
 
+    async def get_member(self, workspace_id: UUID, user_id: UUID) -> Row:
+        """A living member, as the list shows it."""
+        row = await self.transaction.one(
+            _MEMBER + "AND m.user_id = %(user)s", {"workspace": workspace_id, "user": user_id}
+        )
+        if row is None:
+            raise LookupError(f"no member {user_id}")
+        return row
+
     async def list_members(self, workspace_id: UUID, after: Sequence[Any] | None, limit: int) -> list[Row]:
         """One member more than `limit`, in the order they joined."""
         return await self.transaction.all(
-            "SELECT m.user_id, a.email, a.display_name, m.role, m.joined_at FROM auth_gateway.member m "
-            "JOIN auth_gateway.account a ON a.id = m.user_id WHERE m.workspace_id = %(workspace)s AND NOT m.removed "
-            "AND (%(first)s OR (m.joined_at, m.user_id) > (%(at)s::timestamptz, %(user)s::uuid)) "
+            _MEMBER + "AND (%(first)s OR (m.joined_at, m.user_id) > (%(at)s::timestamptz, %(user)s::uuid)) "
             "ORDER BY m.joined_at, m.user_id LIMIT %(limit)s",
             {
                 "workspace": workspace_id,
@@ -166,6 +177,12 @@ class WorkspaceRepository:
         """The invitation behind a mailed secret, with the names to show; works without a user."""
         return await self.transaction.one(
             "SELECT * FROM auth_gateway.invitation_by_token(%(hash)s)", {"hash": token_hash}
+        )
+
+    async def lock_invitation(self, token_hash: bytes) -> None:
+        """Serialise acceptances of an invitation: an advisory lock, since who is invited cannot see its row yet."""
+        await self.transaction.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(encode(%(hash)s, 'hex'), 0))", {"hash": token_hash}
         )
 
     async def close_invitation(self, invitation_id: UUID, *, accepted_by: UUID | None) -> bool:

@@ -6,7 +6,7 @@ from uuid import UUID
 from common.auth import digest
 from common.database import Row
 
-from ..errors import InvitationNotFoundError, MemberNotFoundError
+from ..errors import InvitationGoneError, InvitationNotFoundError, MemberNotFoundError
 from ..repository import AccountRepository, WorkspaceRepository
 
 
@@ -30,8 +30,10 @@ class FactService:
         return await self._accounts.revoked_since(datetime.fromtimestamp(since, UTC))
 
     async def invitation(self, token: str) -> Row:
-        """What the holder of a mailed link may see. Raises `InvitationNotFoundError`."""
-        return await invitation_by(self._workspaces, token)
+        """What the holder of a mailed link may see. Raises `InvitationNotFoundError`, `InvitationGoneError`."""
+        invitation = await invitation_by(self._workspaces, token)
+        refuse_closed(invitation)
+        return invitation
 
 
 async def invitation_by(workspaces: WorkspaceRepository, token: str) -> Row:
@@ -40,3 +42,9 @@ async def invitation_by(workspaces: WorkspaceRepository, token: str) -> Row:
     if invitation is None:
         raise InvitationNotFoundError
     return invitation
+
+
+def refuse_closed(invitation: Row) -> None:
+    """Raise `InvitationGoneError` unless it can still be accepted."""
+    if invitation["accepted_at"] or invitation["revoked_at"] or invitation["expires_at"] < datetime.now(UTC):
+        raise InvitationGoneError

@@ -2,7 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -37,7 +37,7 @@ from ..mail import Mailer, compose
 from ..repository import AccountRepository, WorkspaceRepository
 from .accounts import deliver
 from .announcer import Announcer
-from .facts import invitation_by
+from .facts import invitation_by, refuse_closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,7 @@ class WorkspaceService:
         if member["role"] != role:
             await self._keep_an_owner(workspace_id, member)
             await self._set_member(workspace_id, user_id, role)
-        rows = await self._workspaces.list_members(workspace_id, None, 10_000)
-        return next(row for row in rows if row["user_id"] == user_id)
+        return await self._workspaces.get_member(workspace_id, user_id)
 
     async def remove_member(self, workspace_id: UUID, user_id: UUID) -> None:
         """End a membership, also one's own; its rights end everywhere within a second.
@@ -185,6 +184,7 @@ class WorkspaceService:
 
         Raises `InvitationNotFoundError`, `InvitationGoneError`, `InvitationForOtherError`.
         """
+        await self._workspaces.lock_invitation(digest(token))
         invitation = await invitation_by(self._workspaces, token)
         account = await self._accounts.get(self._me)
         if account["email"] != invitation["email"]:
@@ -192,8 +192,7 @@ class WorkspaceService:
         workspace_id = invitation["workspace_id"]
         if invitation["accepted_by"] == self._me:
             return await self.get(workspace_id)
-        _refuse_closed(invitation)
-        await self._workspaces.lock(workspace_id)
+        refuse_closed(invitation)
         member = await self._workspaces.find_member(workspace_id, self._me)
         if member is None or member["removed"] or not at_least(member["role"], invitation["role"]):
             await self._set_member(workspace_id, self._me, invitation["role"])
@@ -244,8 +243,3 @@ class WorkspaceService:
             await deliver(self._mailer, message)
 
         self._workspaces.transaction.after_commit.append(send)
-
-
-def _refuse_closed(invitation: Row) -> None:
-    if invitation["accepted_at"] or invitation["revoked_at"] or invitation["expires_at"] < datetime.now(UTC):
-        raise InvitationGoneError
