@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from common.migrations import SERVICES, schema_of
+from common.revisions import SERVICES, schema_of
 from common.settings import CommonSettings, env_prefix
 
 ROOT = Path(__file__).resolve().parents[1]

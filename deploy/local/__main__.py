@@ -7,13 +7,14 @@ from deploy.local import fleet
 from deploy.local.console import NotReadyError, say
 from deploy.local.database import DatabaseUnreachableError, MigrationFailedError
 from deploy.local.layout import Layout, SettingError
-from deploy.local.machine import MissingProgramError
+from deploy.local.machine import CommandFailedError, MissingProgramError
 from deploy.local.packages import NEEDED, CannotInstallError
 from deploy.local.preparing import PortsTakenError, install_packages
 from deploy.local.supervision import SupervisorFailedError
 
 PLAIN = (
     CannotInstallError,
+    CommandFailedError,
     DatabaseUnreachableError,
     MigrationFailedError,
     MissingProgramError,
@@ -28,6 +29,7 @@ USAGE = "usage: python -m deploy.local up | down | status | logs [program…] | 
 def main(arguments: list[str]) -> int:
     """Run one verb; expected failures are one plain message and exit code 1."""
     layout = Layout()
+    os.chdir(layout.root)
     try:
         return _run(layout, arguments)
     except PLAIN as error:

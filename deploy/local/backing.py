@@ -16,6 +16,7 @@ from deploy.local.machine import (
     LOOPBACK,
     SYSTEM_PATH,
     Account,
+    CommandFailedError,
     account,
     find_program,
     own_file,
@@ -288,7 +289,7 @@ def _run(argv: list[str], server: Postgres) -> None:
         extra_groups=user.groups() if user else None,
     )
     if done.returncode != 0:
-        raise RuntimeError(f"{Path(argv[0]).name} failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise CommandFailedError(f"{Path(argv[0]).name} failed: {done.stderr.strip() or done.stdout.strip()}")
 
 
 def _quoted(path: Path) -> str:

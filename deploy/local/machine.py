@@ -13,6 +13,10 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOOPBACK = "127.0.0.1"
 
 
+class CommandFailedError(Exception):
+    """A command we rely on failed; the message carries what it said."""
+
+
 class MissingProgramError(Exception):
     """A program the local start needs is not installed."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.local import gateway, keys, launch, packages, routes
 from deploy.local.console import say, step
 from deploy.local.layout import Layout, SettingError, gateway_user
-from deploy.local.machine import LOOPBACK, is_free, own_file, own_folder, port_holder
+from deploy.local.machine import LOOPBACK, CommandFailedError, is_free, own_file, own_folder, port_holder
 from deploy.local.plan import Plan
 from deploy.local.programs import Fleet
 from deploy.local.routes import SERVICES
@@ -113,7 +113,7 @@ def prepare_gateway(fleet: Fleet) -> None:
     test = [*program.argv[: program.argv.index("-g")], "-t", "-q"]
     checked = subprocess.run(test, env=dict(program.env), capture_output=True, text=True, check=False)
     if checked.returncode != 0:
-        raise RuntimeError(f"nginx refuses its configuration:\n{checked.stderr.strip()}")
+        raise CommandFailedError(f"nginx refuses its configuration:\n{checked.stderr.strip()}")
 
 
 def _rotate(log: Path) -> None:

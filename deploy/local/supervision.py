@@ -183,6 +183,7 @@ class Supervisor:
         if (self._root / CONFIG).exists():
             lines = (self._root / CONFIG).read_text().splitlines()
             password = next(line.partition("=")[2] for line in lines if line.startswith("password="))
-        place = os.path.relpath(self._root / socket_of(self._root))
+        absolute = str(self._root / socket_of(self._root))
+        place = min(absolute, os.path.relpath(absolute), key=len)
         transport = SupervisorTransport(USER, password, f"unix://{place}")
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)

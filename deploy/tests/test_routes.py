@@ -9,7 +9,7 @@ import pytest
 from deploy.local import routes
 from fastapi import FastAPI
 
-from common.migrations import schema_of
+from common.revisions import schema_of
 
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
 

@@ -10,7 +10,7 @@ from deploy import settings_table
 from fastapi import FastAPI
 
 from common import contracts
-from common.migrations import SERVICES, schema_of
+from common.revisions import SERVICES, schema_of
 from common.settings import CommonSettings, env_prefix
 
 ROOT = Path(__file__).parents[2] / "services"

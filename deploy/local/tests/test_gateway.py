@@ -27,6 +27,7 @@ class Upstream:
     def __init__(self):
         self.seen = []
         self.hang_up = False
+        self.first_bytes = asyncio.Event()
 
     async def answer(self, request):
         body = await request.read()
@@ -34,6 +35,11 @@ class Upstream:
         if self.hang_up:
             request.transport.abort()
         return web.json_response({"path": request.raw_path, "headers": dict(request.headers), "size": len(body)})
+
+    async def take(self, request):
+        await request.content.readany()
+        self.first_bytes.set()
+        return web.json_response(len(await request.read()))
 
     async def stream(self, request):
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -56,6 +62,7 @@ async def upstream():
     made = Upstream()
     app = web.Application(client_max_size=64 << 20)
     app.router.add_get("/v1/sync/stream", made.stream)
+    app.router.add_post("/v1/ai/take", made.take)
     app.router.add_get("/v1/collab/ws/{document}", made.socket)
     app.router.add_route("*", "/{path:.*}", made.answer)
     runner = web.AppRunner(app)
@@ -204,6 +211,16 @@ async def test_streaming_routes_pass_bytes_on_at_once(proxy):
     async with proxy.ws_connect("/v1/collab/ws/1?ticket=secret") as socket:
         await socket.send_str("hello")
         assert await socket.receive_str() == "echo hello"
+
+
+async def test_streaming_routes_pass_a_body_on_while_it_comes(proxy, upstream):
+    async def body():
+        yield b"first"
+        await asyncio.wait_for(upstream.first_bytes.wait(), 5)
+        yield b"second"
+
+    answer, _ = await ask(proxy, "POST", "/v1/ai/take", data=body())
+    assert answer.status == 200
 
 
 async def test_only_streaming_routes_upgrade(proxy):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common import openapi
-from common.migrations import SERVICES
+from common.revisions import SERVICES
 
 ROOT = Path(__file__).parents[3]
 

@@ -20,8 +20,8 @@ from starlette.responses import Response
 from common.edge import Edge, problem_response
 from common.errors import BadRequestError, NotFoundError, ServiceError, TooLargeError, UnprocessableError
 from common.idempotency import Replay
-from common.migrations import SchemaTooOldError
 from common.platform import Platform
+from common.revisions import SchemaTooOldError
 from common.settings import CommonSettings
 
 log = logging.getLogger(__name__)

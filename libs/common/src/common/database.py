@@ -1,7 +1,7 @@
 """PostgreSQL: one pool a process, one lazily begun transaction a request, user context first.
 
-Hot statements are plain SQL on the psycopg connection; cold ones may be SQLAlchemy expressions over the
-SQLModel tables, compiled onto the same connection (ADR-0003).
+Statements are plain SQL on the psycopg connection; cold ones may be expressions over the SQLModel tables
+(`common.expressions`), on the same connection (ADR-0003).
 """
 
 import asyncio
@@ -23,8 +23,6 @@ from psycopg import errors as pg
 from psycopg.rows import DictRow, dict_row
 from psycopg.sql import Literal
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
-from sqlalchemy import ClauseElement
-from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
 from common import telemetry
 from common.errors import ServiceError, UnavailableError
@@ -44,7 +42,6 @@ KEEPALIVES = {
     "tcp_user_timeout": 10_000,
     "connect_timeout": 5,
 }
-_DIALECT = psycopg_dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
 
 class DatabaseUnavailableError(UnavailableError):
@@ -196,12 +193,6 @@ class Transaction:
     async def all(self, statement: str, params: Params | None = None) -> list[Row]:
         """All rows."""
         return await (await self.execute(statement, params)).fetchall()
-
-    async def run(self, expression: ClauseElement) -> list[Row]:
-        """Rows of a SQLAlchemy expression (cold paths), on this very transaction."""
-        compiled = expression.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
-        cursor = await self.execute(str(compiled), compiled.params)
-        return await cursor.fetchall() if cursor.description else []
 
     async def release(self) -> None:
         """Give the connection back before I/O elsewhere; call after reads only: unfinished writes are undone."""

@@ -5,31 +5,24 @@ an owner role (DDL), a runtime role (DML under row-level security) and a NOLOGIN
 SECURITY DEFINER functions. `python -m common.migrations upgrade [service…]` runs Alembic as the owner.
 """
 
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg
 from alembic import command, context
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import MetaData, create_engine, pool, text
 
+from common.revisions import SERVICES, schema_of, script_location
 from common.settings import env_prefix
 
-SERVICES = ("auth-gateway", "documents", "sync", "collab", "files", "ai-proxy")
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "10min"
 PARTITION_MARK = "_p2"  # outbox_sent_p20261123: made by ensure_partitions(), unknown to the models
-
-
-class SchemaTooOldError(RuntimeError):
-    """The database is at an older revision than this release needs: migrate first."""
 
 
 class Op(Protocol):
@@ -39,40 +32,12 @@ class Op(Protocol):
         """Run DDL."""
 
 
-def schema_of(service: str) -> str:
-    """`ai-proxy` -> `ai_proxy`."""
-    return service.replace("-", "_")
-
-
-def script_location(service: str) -> Path:
-    """The service's migrations folder, in a checkout or inside the installed package."""
-    spec = importlib.util.find_spec(schema_of(service))
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"service {service} is not installed")
-    package = Path(spec.origin).parent
-    inside = package / "migrations"
-    return inside if inside.is_dir() else package.parents[1] / "migrations"
-
-
 def config(service: str, url: str | None = None) -> Config:
     """Alembic configuration of one service; `url` is its owner's."""
     result = Config()
     result.set_main_option("script_location", str(script_location(service)).replace("%", "%%"))
     result.attributes["url"] = url
     return result
-
-
-def head(service: str) -> str:
-    """Newest revision this release brings."""
-    revision = ScriptDirectory.from_config(config(service)).get_current_head()
-    if revision is None:
-        raise LookupError(f"{service} has no migrations")
-    return revision
-
-
-def known_revisions(service: str) -> set[str]:
-    """All revisions this release knows."""
-    return {script.revision for script in ScriptDirectory.from_config(config(service)).walk_revisions()}
 
 
 def run_env(schema: str, metadata: MetaData) -> None:
@@ -206,7 +171,7 @@ SHARED_DDL = (
     "ALTER DEFAULT PRIVILEGES IN SCHEMA SCHEMA_NAME GRANT USAGE ON SEQUENCES TO SCHEMA_NAME",
     """CREATE TABLE SCHEMA_NAME.outbox (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        event_id uuid NOT NULL UNIQUE,
+        event_id uuid NOT NULL CONSTRAINT uq_outbox_event_id UNIQUE,
         type text NOT NULL,
         aggregate_id uuid NOT NULL,
         aggregate_version bigint NOT NULL,

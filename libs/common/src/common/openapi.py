@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common.migrations import SERVICES, schema_of
+from common.revisions import SERVICES, schema_of
 
 
 def documents(service: str) -> dict[str, dict[str, Any]]:

@@ -8,17 +8,18 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
+from psycopg import errors as pg
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from common import migrations
 from common.auth import Authenticator, Keys, Revocations, ServiceIdentity
 from common.client import InternalClient
 from common.database import Database, DatabaseUnavailableError
 from common.messaging import BusConnection
 from common.ratelimit import Policy, RateLimiter
+from common.revisions import SchemaTooOldError, older_revisions
 from common.revocations import RevocationFeed
 from common.settings import CommonSettings
 
@@ -142,17 +143,19 @@ class Platform:
                 row = await transaction.one(f"SELECT version_num FROM {schema}.alembic_version")
         except DatabaseUnavailableError:
             return
+        except (pg.UndefinedTable, pg.InsufficientPrivilege):  # the first migration makes and grants it
+            row = None
         found = row["version_num"] if row else None
         # A revision unknown to this release is a newer one: expand/contract keeps old code working on it.
-        if found != migrations.head(service) and found in migrations.known_revisions(service):
-            raise migrations.SchemaTooOldError(f"schema {schema} is at {found}; run the migrations")
+        if found is None or found in older_revisions(service):
+            raise SchemaTooOldError(f"schema {schema} is at {found}; run the migrations")
         self._schema_ready = True
 
     async def _await_schema(self) -> None:
         while not self._schema_ready:
             try:
                 await self._check_schema_once()
-            except migrations.SchemaTooOldError as error:
+            except SchemaTooOldError as error:
                 log.critical("refusing to serve", extra={"fields": {"cause": str(error)}})
                 self.stop(SCHEMA_TOO_OLD_EXIT)
                 return

@@ -13,8 +13,8 @@ import uvloop
 from fastapi import FastAPI
 
 from common import telemetry
-from common.migrations import schema_of
 from common.platform import SCHEMA_TOO_OLD_EXIT
+from common.revisions import schema_of
 from common.settings import CommonSettings
 
 KEEP_ALIVE_SECONDS = 75

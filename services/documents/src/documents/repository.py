@@ -70,7 +70,8 @@ SAVE: Final = f"""
         FROM documents.access_member m
         WHERE d.id = %(id)s AND d.content_version <= %(expected)s AND d.version >= %(expected)s
           AND d.trashed_at IS NULL AND d.body_sha256 <> %(sha256)s
-          AND m.workspace_id = d.workspace_id AND m.user_id = %(user)s AND NOT m.removed AND m.role = ANY(%(roles)s::text[])
+          AND m.workspace_id = d.workspace_id AND m.user_id = %(user)s AND NOT m.removed
+          AND m.role = ANY(%(roles)s::text[])
         RETURNING {HEAD}, m.role, m.version AS access_version
     ), {_BODY}, {_OUTBOX}
     SELECT * FROM head"""

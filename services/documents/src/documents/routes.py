@@ -120,8 +120,7 @@ async def edit_content(
     document_id: UUID, body: ContentEdit, documents: Documents, terms: WriteTerms, key: Key
 ) -> Response:
     """Apply find/replace, append and prepend edits to the version seen, merged with what others wrote since."""
-    edits = [edit.model_dump() for edit in body.edits]
-    return await key.keep(_saved(await documents.edit(document_id, edits, terms, key.claim)))
+    return await key.keep(_saved(await documents.edit(document_id, body.edits, terms, key.claim)))
 
 
 @router.patch("/{document_id}", response_model=DocumentRead)

@@ -83,10 +83,13 @@ class Prepend(RequestBody):
     prepend: Content
 
 
+ContentChange = FindReplace | Append | Prepend
+
+
 class ContentEdit(RequestBody):
     """Edits applied in order to the version `If-Match` names, then merged with what came since."""
 
-    edits: Annotated[list[FindReplace | Append | Prepend], Field(min_length=1, max_length=500)]
+    edits: Annotated[list[ContentChange], Field(min_length=1, max_length=500)]
 
 
 class NoQuery(RequestBody):

@@ -14,7 +14,7 @@ from common.contracts.documents import DocumentRestored, DocumentTrashed, Docume
 from common.database import Row
 from common.identifiers import uuid7
 
-from .domain import Edit, EditError, apply_edits, merge_edits, only_adds, unified_diff
+from . import domain, schemas
 from .errors import (
     ActionForbiddenError,
     ContentNotTextError,
@@ -147,12 +147,15 @@ class DocumentService:
 
         return await self._reconcile(document_id, propose, write, terms)
 
-    async def edit(self, document_id: UUID, edits: Sequence[Edit], terms: Terms, claim: Claim) -> Saved:
+    async def edit(
+        self, document_id: UUID, wanted: Sequence[schemas.ContentChange], terms: Terms, claim: Claim
+    ) -> Saved:
         """Apply edits to version `terms.base`, then merge with what came since; pure additions keep everybody's.
 
         Raises `EditNotApplicableError` and what `save` raises.
         """
-        additions = only_adds(edits)
+        edits = [_edit(change) for change in wanted]
+        additions = domain.only_adds(edits)
 
         async def propose(current: Row, seen: Row) -> bytes:
             if additions or current is seen:
@@ -234,7 +237,7 @@ class DocumentService:
         old_content = await self._content_of(old) if old else b""
         new_content = await self._content_of(new)
         return await _off_loop(
-            unified_diff,
+            domain.unified_diff,
             old_content,
             new_content,
             old_label=f"v{old['n']}" if old else "/dev/null",
@@ -274,7 +277,9 @@ class DocumentService:
         raise TooManyWritersError
 
     async def _merge(self, seen: Row, current: Row, proposed: bytes, terms: Terms) -> bytes:
-        result = await _off_loop(merge_edits, await self._content_of(seen), await self._content_of(current), proposed)
+        result = await _off_loop(
+            domain.merge_edits, await self._content_of(seen), await self._content_of(current), proposed
+        )
         if result.content is not None:
             return result.content
         details: dict[str, Any] = {"conflicts": result.conflicts, **_current(current)}
@@ -373,10 +378,20 @@ def _checked(content: bytes) -> bytes:
     return content
 
 
-def _edited(base: bytes, edits: Sequence[Edit]) -> bytes:
+def _edit(change: schemas.ContentChange) -> domain.Edit:
+    match change:
+        case schemas.FindReplace():
+            return domain.Replace(change.find, change.replace)
+        case schemas.Append():
+            return domain.Append(change.append)
+        case schemas.Prepend():
+            return domain.Prepend(change.prepend)
+
+
+def _edited(base: bytes, edits: Sequence[domain.Edit]) -> bytes:
     try:
-        return apply_edits(base.decode(), edits).encode()
-    except EditError as error:
+        return domain.apply_edits(base.decode(), edits).encode()
+    except (domain.FindNotFoundError, domain.FindAmbiguousError) as error:
         raise EditNotApplicableError(str(error)) from error
 
 

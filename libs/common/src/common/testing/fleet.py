@@ -10,7 +10,7 @@ from typing import Any, Self
 import httpx
 from fastapi import FastAPI
 
-from common.migrations import schema_of
+from common.revisions import schema_of
 from common.serve import listener
 
 START_SECONDS = 20

@@ -11,6 +11,7 @@ from sqlmodel import col
 from common import messaging
 from common.auth import Principal
 from common.database import Row, Transaction
+from common.expressions import run
 
 from ..models import Invitation
 
@@ -163,7 +164,7 @@ class WorkspaceRepository:
 
     async def find_invitation(self, workspace_id: UUID, invitation_id: UUID) -> Row | None:
         """One invitation of a workspace."""
-        rows = await self.transaction.run(select(*_INVITATION).where(_workspace == workspace_id, _id == invitation_id))
+        rows = await run(self.transaction, select(*_INVITATION).where(_workspace == workspace_id, _id == invitation_id))
         return rows[0] if rows else None
 
     async def list_invitations(self, workspace_id: UUID, after: UUID | None, limit: int) -> list[Row]:
@@ -171,7 +172,7 @@ class WorkspaceRepository:
         statement = select(*_INVITATION).where(_workspace == workspace_id)
         if after:
             statement = statement.where(_id < after)
-        return await self.transaction.run(statement.order_by(_id.desc()).limit(limit + 1))
+        return await run(self.transaction, statement.order_by(_id.desc()).limit(limit + 1))
 
     async def find_invitation_by_token(self, token_hash: bytes) -> Row | None:
         """The invitation behind a mailed secret, with the names to show; works without a user."""

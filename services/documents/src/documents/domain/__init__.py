@@ -1,16 +1,18 @@
-"""Pure core of the documents service: 3-way merge and diff of Markdown, edits of content."""
+"""Pure core of the documents service: 3-way merge, diff and edits of Markdown."""
 
 from .diff import unified_diff
-from .edits import Edit, EditError, FindAmbiguousError, FindNotFoundError, apply_edits, only_adds
+from .edits import Append, Edit, FindAmbiguousError, FindNotFoundError, Prepend, Replace, apply_edits, only_adds
 from .merge import Hunk, Merge, Slice, merge, merge_edits
 
 __all__ = [
+    "Append",
     "Edit",
-    "EditError",
     "FindAmbiguousError",
     "FindNotFoundError",
     "Hunk",
     "Merge",
+    "Prepend",
+    "Replace",
     "Slice",
     "apply_edits",
     "merge",

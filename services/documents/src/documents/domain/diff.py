@@ -1,67 +1,72 @@
-"""Unified diffs that `patch` and `git apply` accept, exact to the byte."""
+"""Unified diff of two versions of a document, byte for byte."""
 
-from collections.abc import Iterator, Sequence
+import re
 
 from .matching import Change, changes
 
-NO_END = "\\ No newline at end of file\n"
+_UNTERMINATED = "\n\\ No newline at end of file"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def unified_diff(old: bytes, new: bytes, *, old_label: str, new_label: str, context: int = 3) -> str:
-    r"""Difference between two UTF-8 texts; "" if there is none.
+    r"""Return the differences as `patch` and `git apply` take them, "" if there are none.
 
-    Lines end with `\n` alone, as `patch` sees them; a `\r` before it is part of the line. Raises `UnicodeDecodeError`.
+    Lines end at `\n` only, as those programs see them: a `\r` is content. Raises `UnicodeDecodeError`.
+    Source: POSIX, "diff" utility, unified format; GNU Diffutils manual for the missing final newline.
     """
-    old_lines, new_lines = _lines(old), _lines(new)
-    found = changes(old_lines, new_lines)
+    before, after = _lines(old), _lines(new)
+    found = changes(before, after)
     if not found:
         return ""
-    parts = [f"--- {old_label}\n+++ {new_label}\n"]
-    for group in _grouped(found, context):
-        parts += _hunk(group, old_lines, new_lines, context)
+    parts = [f"--- {_label(old_label)}\n+++ {_label(new_label)}\n"]
+    for hunk in _hunks(found, context):
+        parts += _hunk(hunk, before, after, context)
     return "".join(parts)
 
 
 def _lines(content: bytes) -> list[str]:
-    lines = [line + "\n" for line in content.decode().split("\n")]
-    last = lines.pop()[:-1]
-    return [*lines, last] if last else lines
+    """Split into lines; one without an end carries the note that says so, which also makes it differ from one with."""
+    lines = content.decode().split("\n")
+    last = lines.pop()
+    return [*lines, last + _UNTERMINATED] if last else lines
 
 
-def _grouped(found: Sequence[Change], context: int) -> Iterator[list[Change]]:
-    group = [found[0]]
-    for change in found[1:]:
-        if change.old_start - group[-1].old_end > 2 * context:
-            yield group
-            group = []
-        group.append(change)
-    yield group
+def _label(label: str) -> str:
+    """Make a label safe in a header line; a tab ends a name with spaces in it."""
+    safe = _CONTROL.sub(" ", label)
+    return f"{safe}\t" if " " in safe else safe
 
 
-def _hunk(group: Sequence[Change], old: Sequence[str], new: Sequence[str], context: int) -> Iterator[str]:
-    first, last = group[0], group[-1]
-    before = min(context, first.old_start)
-    after = min(context, len(old) - last.old_end)
-    old_start, old_end = first.old_start - before, last.old_end + after
-    new_start, new_end = first.new_start - before, last.new_end + after
-    yield f"@@ -{_range(old_start, old_end)} +{_range(new_start, new_end)} @@\n"
-    at = old_start
-    for change in group:
-        yield from _marked(" ", old[at : change.old_start])
-        yield from _marked("-", old[change.old_start : change.old_end])
-        yield from _marked("+", new[change.new_start : change.new_end])
+def _hunks(found: list[Change], context: int) -> list[list[Change]]:
+    """Gather changes whose context would overlap."""
+    hunks: list[list[Change]] = []
+    for change in found:
+        if hunks and change.old_start - hunks[-1][-1].old_end <= 2 * context:
+            hunks[-1].append(change)
+        else:
+            hunks.append([change])
+    return hunks
+
+
+def _hunk(hunk: list[Change], before: list[str], after: list[str], context: int) -> list[str]:
+    first, last = hunk[0], hunk[-1]
+    lead = min(context, first.old_start)
+    trail = min(context, len(before) - last.old_end)
+    old_range = _range(first.old_start - lead, last.old_end + trail)
+    new_range = _range(first.new_start - lead, last.new_end + trail)
+    parts = [f"@@ -{old_range} +{new_range} @@\n"]
+    at = first.old_start - lead
+    for change in hunk:
+        parts += [f" {line}\n" for line in before[at : change.old_start]]
+        parts += [f"-{line}\n" for line in before[change.old_start : change.old_end]]
+        parts += [f"+{line}\n" for line in after[change.new_start : change.new_end]]
         at = change.old_end
-    yield from _marked(" ", old[at:old_end])
-
-
-def _marked(mark: str, lines: Sequence[str]) -> Iterator[str]:
-    for line in lines:
-        yield mark + (line if line.endswith("\n") else line + "\n" + NO_END)
+    parts += [f" {line}\n" for line in before[at : at + trail]]
+    return parts
 
 
 def _range(start: int, end: int) -> str:
-    """Line numbers as GNU diff writes them: an empty range names the line before it."""
-    length = end - start
-    if length == 1:
-        return str(start + 1)
-    return f"{start + 1 if length else start},{length}"
+    """Return first line and count as a hunk header has them; an empty range names the line before it."""
+    if end - start == 1:
+        return str(end)
+    return f"{start + 1 if end > start else start},{end - start}"

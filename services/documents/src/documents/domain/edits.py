@@ -1,47 +1,85 @@
-"""Edits of a content as clients send them: find and replace, append, prepend."""
+"""Edits of content by those who do not send the whole document: replace, append, prepend."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-Edit = Mapping[str, str]
-"""`{find, replace}`, `{append}` or `{prepend}`."""
-
-
-class EditError(ValueError):
-    """An edit does not fit the text it is applied to."""
+from .lines import BOM
 
 
-class FindNotFoundError(EditError):
+class FindNotFoundError(ValueError):
     """The text to replace does not occur."""
 
+    def __init__(self, find: str) -> None:
+        super().__init__("The text to replace does not occur in the document")
+        self.find = find
 
-class FindAmbiguousError(EditError):
+
+class FindAmbiguousError(ValueError):
     """The text to replace occurs more than once."""
 
+    def __init__(self, find: str, count: int) -> None:
+        super().__init__(f"The text to replace occurs {count} times in the document")
+        self.find = find
+        self.count = count
 
-def only_adds(edits: Sequence[Edit]) -> bool:
-    """Whether these edits fit every text: additions at the ends alone."""
-    return all("find" not in edit for edit in edits)
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Put `replace` where `find` stands; `find` must occur exactly once."""
+
+    find: str
+    replace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Add text at the very end."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepend:
+    """Add text at the very start, after a byte order mark."""
+
+    text: str
+
+
+Edit = Replace | Append | Prepend
 
 
 def apply_edits(text: str, edits: Sequence[Edit]) -> str:
-    """Apply edits in order, each to the outcome of the one before; texts are joined exactly as given.
+    """Apply edits in order, each to the outcome of the one before.
 
-    Raises `FindNotFoundError` and `FindAmbiguousError`, which name the edit by its position from 1.
+    Concatenation is exact: no newline is added, so text appended to an unterminated line continues that line.
+    Raises `FindNotFoundError`, `FindAmbiguousError`.
     """
-    for position, edit in enumerate(edits, 1):
-        if "append" in edit:
-            text = text + edit["append"]
-        elif "prepend" in edit:
-            text = edit["prepend"] + text
-        else:
-            text = _replace_once(text, edit["find"], edit["replace"], position)
+    for edit in edits:
+        text = _applied(text, edit)
     return text
 
 
-def _replace_once(text: str, find: str, replace: str, position: int) -> str:
-    at = text.find(find)
+def only_adds(edits: Sequence[Edit]) -> bool:
+    """Tell whether edits mean the same on any version, so that a stale base needs no merge."""
+    return all(isinstance(edit, Append | Prepend) for edit in edits)
+
+
+def _applied(text: str, edit: Edit) -> str:
+    match edit:
+        case Append(added):
+            return text + added
+        case Prepend(added):
+            body = text.removeprefix(BOM)
+            return text[: len(text) - len(body)] + added + body
+        case Replace(find, replacement):
+            at = _place(text, find)
+            return text[:at] + replacement + text[at + len(find) :]
+
+
+def _place(text: str, find: str) -> int:
+    at = text.find(find) if find else -1
     if at < 0:
-        raise FindNotFoundError(f"edit {position}: the text to find does not occur")
+        raise FindNotFoundError(find)
     if text.find(find, at + 1) >= 0:
-        raise FindAmbiguousError(f"edit {position}: the text to find occurs more than once")
-    return text[:at] + replace + text[at + len(find) :]
+        raise FindAmbiguousError(find, max(text.count(find), 2))
+    return at

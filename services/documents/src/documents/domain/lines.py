@@ -9,17 +9,31 @@ BOM = "\ufeff"
 _ANY_END = re.compile(r"\r\n?|\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Lines:
-    r"""Texts and ends, index by index. An end is `\n`, `\r\n` or lone `\r`, and "" only after an unterminated last line.
-
-    These are CommonMark's line endings; form feeds, U+2028 and the like are text.
-    """
+class Span(NamedTuple):
+    """Lines, or words, with the line end of each; "" after a word, and after a line that has none."""
 
     texts: list[str]
     ends: list[str]
+
+    def part(self, place: slice) -> "Span":
+        """Return some of the lines."""
+        return Span(self.texts[place], self.ends[place])
+
+    def join(self) -> str:
+        """Return the lines as text."""
+        return "".join([text + end for text, end in zip(self.texts, self.ends, strict=True)])
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    r"""A document taken apart. A line end is `\n`, `\r\n` or lone `\r`, as in CommonMark.
+
+    Form feeds, U+2028 and the like are text. Only the last line may have the end "".
+    """
+
+    span: Span
     bom: str
-    uniform: str | None
+    end: str | None
     """The only line end in use, "" if there is none at all, None if they are mixed."""
 
     @classmethod
@@ -28,58 +42,53 @@ class Lines:
         text = content.decode()
         bom = BOM if text.startswith(BOM) else ""
         text = text[len(bom) :]
-        uniform = _uniform(text)
-        if uniform is None:
-            texts, ends = _split_mixed(text)
+        end = _only_end(text)
+        if end is None:
+            texts, ends = text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), _ANY_END.findall(text)
         else:
-            texts = text.split(uniform) if uniform else [text]
-            ends = [uniform] * (len(texts) - 1)
+            texts = text.split(end) if end else [text]
+            ends = [end] * (len(texts) - 1)
         if texts[-1]:
             ends.append("")
         else:
             texts.pop()
-        return cls(texts, ends, bom, uniform)
+        return cls(Span(texts, ends), bom, end)
+
+    def __len__(self) -> int:
+        return len(self.span.texts)
 
     @property
     def terminated(self) -> bool:
         """Whether the last line has an end; an empty document lacks none."""
-        return not self.ends or bool(self.ends[-1])
+        return not self.span.ends or bool(self.span.ends[-1])
 
-    def text(self, where: slice) -> str:
+    def text(self, place: slice) -> str:
         """Return some lines exactly as they stand in the document."""
-        texts = self.texts[where]
-        if not texts:
-            return ""
-        if self.uniform is None:
-            return joined(texts, self.ends[where])
-        return self.uniform.join(texts) + self.ends[where.stop - 1]
-
-    def part(self, where: slice) -> "Span":
-        """Return some lines with their ends."""
-        return Span(self.texts[where], self.ends[where])
-
-
-class Span(NamedTuple):
-    """Lines, or words, with the line end of each; "" after a word, and after a line that has none."""
-
-    texts: list[str]
-    ends: list[str]
-
-    def part(self, where: slice) -> "Span":
-        """Return some of the lines."""
-        return Span(self.texts[where], self.ends[where])
+        part = self.span.part(place)
+        if self.end is None or not part.texts:
+            return part.join()
+        return self.end.join(part.texts) + part.ends[-1]
 
 
 Conversion = dict[str, str]
 """Line end in the base -> the one that replaced it wherever its line survived."""
 
 
+def conversion(pairs: set[tuple[str, str]]) -> Conversion:
+    """Return which line ends were turned into which, from the (base, side) ends of all surviving lines."""
+    turned: dict[str, set[str]] = {}
+    for before, after in pairs:
+        if before and after:
+            turned.setdefault(before, set()).add(after)
+    return {before: after.pop() for before, after in turned.items() if len(after) == 1}
+
+
 def settled(base: Span, ours: Span, theirs: Span, ours_turned: Conversion, theirs_turned: Conversion) -> Span | None:
     """Merge what at most one side wrote differently, or both alike; None if they differ, in text or in an end.
 
     Text comes from the side that changed it. The end of a line both kept or rewrote in place is merged on its own, so
-    an edited line takes the end the other side converted it to; lines added where the other side turned every such
-    end into another follow suit.
+    an edited line takes the end the other side converted it to; lines added where the other side turned all such ends
+    into another follow suit.
     """
     if theirs.texts == base.texts:
         return _with_ends(ours, base, theirs, theirs_turned)
@@ -96,26 +105,12 @@ def settled(base: Span, ours: Span, theirs: Span, ours_turned: Conversion, their
     return _with_ends(converted, Span(base.texts, [""] * len(ours.ends)), others, {})
 
 
-def conversion(pairs: set[tuple[str, str]]) -> Conversion:
-    """Return which line ends were turned into which, from the (base, side) ends of all surviving lines."""
-    turned: dict[str, set[str]] = {}
-    for before, after in pairs:
-        if before and after:
-            turned.setdefault(before, set()).add(after)
-    return {before: after.pop() for before, after in turned.items() if len(after) == 1}
-
-
 def merged_end(base: str, ours: str, theirs: str) -> str | None:
     """Merge the end of one line; None if both sides changed it differently. A missing end is no opinion."""
     ours, theirs = ours or base or theirs, theirs or base or ours
     if theirs in {ours, base}:
         return ours
     return theirs if ours == base else None
-
-
-def joined(texts: list[str], ends: list[str]) -> str:
-    """Return lines as text."""
-    return "".join([text + end for text, end in zip(texts, ends, strict=True)])
 
 
 def count_ends(text: str) -> int:
@@ -125,13 +120,14 @@ def count_ends(text: str) -> int:
 
 def last_end(text: str) -> str:
     """Return the end of the last line, "" if it is unterminated."""
-    return text[-2:] if text.endswith("\r\n") else text[-1:] if text.endswith(("\n", "\r")) else ""
+    if text.endswith("\r\n"):
+        return "\r\n"
+    return text[-1:] if text.endswith(("\n", "\r")) else ""
 
 
 def any_end(text: str) -> str:
     """Return the last line end found anywhere in a text, "" if there is none."""
-    at = max(text.rfind("\n"), text.rfind("\r"))
-    return last_end(text[max(at - 1, 0) : at + 1]) if at >= 0 else ""
+    return last_end(text[: max(text.rfind("\n"), text.rfind("\r")) + 1])
 
 
 def _with_ends(own: Span, base: Span, other: Span, turned: Conversion) -> Span | None:
@@ -140,17 +136,14 @@ def _with_ends(own: Span, base: Span, other: Span, turned: Conversion) -> Span |
     if base.ends == other.ends and own.ends[-1:] != [""]:
         return own
     ends = [merged_end(*three) for three in zip(base.ends, own.ends, other.ends, strict=True)]
-    return None if None in ends else Span(own.texts, [end or "" for end in ends])
+    known = [end for end in ends if end is not None]
+    return Span(own.texts, known) if len(known) == len(ends) else None
 
 
-def _uniform(text: str) -> str | None:
+def _only_end(text: str) -> str | None:
     if "\r" not in text:
         return "\n" if "\n" in text else ""
     feeds, returns = text.count("\n"), text.count("\r")
     if not feeds:
         return "\r"
     return "\r\n" if text.count("\r\n") == feeds == returns else None
-
-
-def _split_mixed(text: str) -> tuple[list[str], list[str]]:
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), _ANY_END.findall(text)

@@ -4,13 +4,13 @@ Line ends, the byte order mark and the final newline are merged on their own; no
 result was written by somebody, except the line end that an unterminated last line needs once another follows it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import ne
 from typing import TypeVar
 
-from .lines import Conversion, Lines, Span, any_end, conversion, count_ends, joined, last_end, settled
+from .lines import Conversion, Lines, Span, any_end, conversion, count_ends, last_end, settled
 from .markdown import leaves_open, protected_lines, starts_front_matter
 from .matching import Budget, Change, changes
 from .pairing import Region, Rules, regions
@@ -78,18 +78,18 @@ def merge_edits(base: bytes, current: bytes, proposed: bytes) -> Merge:
 
 _LINES = Rules(blank=lambda line: not line.strip(), apart=lambda start, end: end > start, touch=True)
 _EDGES = _LINES._replace(slide=False)
-_OURS, _THEIRS = 1, 2
 
-T = TypeVar("T", bool, str)
+Value = TypeVar("Value", bool, str)
 
 
 class _Merger:
     """One merge: three documents, cut into regions, each region given its text."""
 
     def __init__(self, base: bytes, ours: bytes, theirs: bytes, *, keep_both: bool) -> None:
-        self._documents = (Lines.of(base), Lines.of(ours), Lines.of(theirs))
+        self._base, self._ours, self._theirs = Lines.of(base), Lines.of(ours), Lines.of(theirs)
+        self._documents = (self._base, self._ours, self._theirs)
         self._keep_both = keep_both and ours != theirs
-        ends = {lines.uniform for lines in self._documents} - {""}
+        ends = {lines.end for lines in self._documents} - {""}
         self._one_end = len(ends) <= 1 and None not in ends
         self._terminated = self._final_newline()
         self._turned: tuple[Conversion, Conversion] = ({}, {})
@@ -99,7 +99,7 @@ class _Merger:
     def run(self) -> Merge:
         found = self._regions()
         if not self._one_end:
-            self._turned = (self._conversion(found, _OURS), self._conversion(found, _THEIRS))
+            self._turned = (self._conversion(found, 1), self._conversion(found, 2))
         found = [piece for region in found for piece in self._cut(region)]
         texts = [self._text(region) for region in found]
         clean = [text for text in texts if text is not None]
@@ -107,119 +107,122 @@ class _Merger:
             return Merge(None, self._hunks(found, texts))
         self._end_lines(found, clean)
         content = "".join(clean)
-        if "\r" in content and count_ends(content) < sum(
-            map(count_ends, clean)
-        ):  # a lone \r of one side before a \n of the other
-            whole = [Region(*(slice(0, len(lines.texts)) for lines in self._documents), by_ours=True, by_theirs=True)]
-            return Merge(None, self._hunks(whole, [None]))
-        mark = _three_way(*(lines.bom for lines in self._documents))
+        if "\r" in content and count_ends(content) < sum(map(count_ends, clean)):
+            # a lone \r of one side came to stand before a \n of the other and fused with it
+            whole = Region(_places(*(slice(0, len(lines)) for lines in self._documents)), by_ours=True, by_theirs=True)
+            return Merge(None, self._hunks([whole], [None]))
+        mark = _two_valued(*(lines.bom for lines in self._documents))
         return Merge((mark + content).encode(), self._hunks(found, clean))
 
     def _final_newline(self) -> bool | None:
         """Merge whether the last line has an end; None to leave it as it comes. An empty document has no say."""
-        base, ours, theirs = self._documents
-        if not base.texts:
+        if not len(self._base):
             return None
-        return _three_way(base.terminated, *((side if side.texts else base).terminated for side in (ours, theirs)))
+        ours, theirs = ((side if len(side) else self._base).terminated for side in (self._ours, self._theirs))
+        return _two_valued(self._base.terminated, ours, theirs)
 
     def _regions(self) -> list[Region]:
-        base, ours, theirs = (lines.texts for lines in self._documents)
-        if not self._keep_both:
-            return regions(base, ours, theirs, self._changes(ours), self._changes(theirs), _LINES)
-        edges = (_edge(base, ours), _edge(base, theirs))
+        base, sides = self._base.span.texts, (self._ours.span.texts, self._theirs.span.texts)
+        edges = (_edge(base, sides[0]), _edge(base, sides[1])) if self._keep_both else (None, None)
         if edges[0] and edges[1]:
-            found = regions(base, ours, theirs, [edges[0]], [edges[1]], _EDGES)
+            found = regions(base, sides, ([edges[0]], [edges[1]]), _EDGES)
         else:
-            found = regions(base, ours, theirs, self._changes(ours), self._changes(theirs), _LINES)
-        return [piece for region in found for piece in self._both_kept(region)]
+            changed = (changes(base, sides[0], self._budget), changes(base, sides[1], self._budget))
+            found = regions(base, sides, changed, _LINES)
+        return [piece for region in found for piece in self._both_kept(region)] if self._keep_both else found
 
-    def _changes(self, side: list[str]) -> list[Change]:
-        return changes(self._documents[0].texts, side, self._budget)
-
-    def _both_kept(self, region: Region) -> Iterator[Region]:
-        """Put what both sides added at one edge of the document one after the other, unless one would swallow the other."""
-        at, ours, theirs = region.base.stop, region.ours, region.theirs
-        size = len(self._documents[0].texts)
-        if not (region.by_ours and region.by_theirs) or region.base.start < at or at not in {0, size}:
-            yield region
-        elif self._swallows(region):
-            yield region
-        elif at == size:
+    def _both_kept(self, region: Region) -> list[Region]:
+        """Put what both sides added at one edge of the document one after the other."""
+        base, ours, theirs = region.places
+        at_end, at_start = base.start == len(self._base), base.stop == 0
+        if not (region.by_ours and region.by_theirs and (at_end or at_start)) or self._swallows(region):
+            return [region]
+        if at_end:
             self._terminated = None
-            yield Region(region.base, ours, slice(theirs.start, theirs.start), by_ours=True, by_theirs=False)
-            yield Region(region.base, slice(ours.stop, ours.stop), theirs, by_ours=False, by_theirs=True)
-        else:
-            yield Region(region.base, slice(ours.start, ours.start), theirs, by_ours=False, by_theirs=True)
-            yield Region(region.base, ours, slice(theirs.stop, theirs.stop), by_ours=True, by_theirs=False)
+            return [
+                Region(_places(base, ours, _empty(theirs.start)), by_ours=True, by_theirs=False),
+                Region(_places(base, _empty(ours.stop), theirs), by_ours=False, by_theirs=True),
+            ]
+        return [
+            Region(_places(base, _empty(ours.start), theirs), by_ours=False, by_theirs=True),
+            Region(_places(base, ours, _empty(theirs.stop)), by_ours=True, by_theirs=False),
+        ]
 
     def _swallows(self, region: Region) -> bool:
-        """Tell whether one addition would change what the other is: an open fence above it, front matter below it."""
+        """Tell whether one addition would change what the other is: an open fence above, front matter below it."""
         base, ours, theirs = (
-            lines.texts[: where.stop] for lines, where in zip(self._documents, region[:3], strict=True)
+            lines.span.texts[: place.stop] for lines, place in zip(self._documents, region.places, strict=True)
         )
-        if not region.base.stop and (starts_front_matter(ours) or starts_front_matter(theirs)):
+        if not base and (starts_front_matter(ours) or starts_front_matter(theirs)):
             return True
-        first = theirs if region.base.stop < len(self._documents[0].texts) else ours
+        first = ours if len(base) == len(self._base) else theirs
         return leaves_open(first) and not leaves_open(base)
 
     def _cut(self, region: Region) -> list[Region]:
         """Cut an unchanged region where line ends did change."""
-        base, ours, theirs = (lines.ends[where] for lines, where in zip(self._documents, region[:3], strict=True))
-        if region.by_ours or region.by_theirs or base == ours == theirs:
+        base, ours, theirs = self._ends(region)
+        if region.changed or base == ours == theirs:
             return [region]
         pieces = []
         at = 0
-        for changed, run in groupby(zip(map(ne, base, ours), map(ne, base, theirs), strict=True)):
+        for (by_ours, by_theirs), run in groupby(zip(map(ne, base, ours), map(ne, base, theirs), strict=True)):
             size = sum(1 for _ in run)
-            spans = (slice(where.start + at, where.start + at + size) for where in region[:3])
-            pieces.append(Region(*spans, *changed))
+            places = _places(*(slice(place.start + at, place.start + at + size) for place in region.places))
+            pieces.append(Region(places, by_ours, by_theirs))
             at += size
         return pieces
 
+    def _ends(self, region: Region) -> list[list[str]]:
+        return [lines.span.ends[place] for lines, place in zip(self._documents, region.places, strict=True)]
+
     def _conversion(self, found: list[Region], side: int) -> Conversion:
-        base, other = self._documents[0], self._documents[side]
         pairs: set[tuple[str, str]] = set()
         for region in found:
-            if not region[2 + side]:
-                pairs.update(zip(base.ends[region.base], other.ends[region[side]], strict=True))
+            if not (region.by_ours, region.by_theirs)[side - 1]:
+                ends = self._ends(region)
+                pairs.update(zip(ends[0], ends[side], strict=True))
         return conversion(pairs)
 
     def _text(self, region: Region) -> str | None:
         """Return what a region becomes, None if it is a conflict."""
-        base, ours, theirs = (lines.ends[where] for lines, where in zip(self._documents, region[:3], strict=True))
+        base, ours, theirs = self._ends(region)
         if self._one_end and not region.by_theirs and theirs == base:
-            return self._documents[_OURS].text(region.ours)
+            return self._ours.text(region.places[1])
         if self._one_end and not region.by_ours and ours == base:
-            return self._documents[_THEIRS].text(region.theirs)
-        return self._decided(region)
-
-    def _decided(self, region: Region) -> str | None:
-        base, ours, theirs = (lines.part(where) for lines, where in zip(self._documents, region[:3], strict=True))
-        merged = settled(base, ours, theirs, *self._turned)
-        if merged is None and base.texts and ours.texts and theirs.texts and self._is_prose(region):
-            merged = merge_words(base, ours, theirs, *self._turned, self._budget)
+            return self._theirs.text(region.places[2])
+        merged = self._merged(region)
         if merged is None:
             return None
-        text = joined(*merged)
+        text = merged.join()
         return text if count_ends(text) == sum(map(bool, merged.ends)) else None
 
+    def _merged(self, region: Region) -> Span | None:
+        base, ours, theirs = (
+            lines.span.part(place) for lines, place in zip(self._documents, region.places, strict=True)
+        )
+        merged = settled(base, ours, theirs, *self._turned)
+        if merged is None and base.texts and ours.texts and theirs.texts and self._is_prose(region):
+            return merge_words(base, ours, theirs, *self._turned, self._budget)
+        return merged
+
     def _is_prose(self, region: Region) -> bool:
-        return not any(1 in self._protection(at)[where] for at, where in enumerate(region[:3]))
+        return not any(1 in self._protection(at)[place] for at, place in enumerate(region.places))
 
     def _protection(self, at: int) -> bytearray:
         known = self._protected[at]
         if known is None:
-            known = self._protected[at] = protected_lines(self._documents[at].texts)
+            known = self._protected[at] = protected_lines(self._documents[at].span.texts)
         return known
 
     def _end_lines(self, found: list[Region], texts: list[str]) -> None:
         """End lines that were last on their side and are not now; give the last line its end, or none, as merged."""
-        *inner, last = [at for at, text in enumerate(texts) if text] or [-1]
-        for at in inner:
+        filled = [at for at, text in enumerate(texts) if text]
+        for at in filled[:-1]:
             if not last_end(texts[at]):
                 texts[at] += self._end_near(texts, at)
-        if last < 0 or self._terminated is None:
+        if not filled or self._terminated is None:
             return
+        last = filled[-1]
         end = last_end(texts[last])
         line = texts[last].removesuffix(end)
         if self._terminated and not end:
@@ -230,40 +233,38 @@ class _Merger:
     def _rewrite_last(self, found: list[Region], texts: list[str], at: int, end: str) -> None:
         """Give a region's last line another end; if the region is unchanged, only that line becomes a changed one."""
         region, text = found[at], texts[at]
-        head = text.removesuffix(last_end(text))
-        if region.by_ours or region.by_theirs:
-            texts[at] = head + end
+        text = text.removesuffix(last_end(text))
+        if region.changed:
+            texts[at] = text + end
             return
-        line = self._documents[0].texts[region.base.stop - 1]
-        above = (slice(where.start, where.stop - 1) for where in region[:3])
-        below = (slice(where.stop - 1, where.stop) for where in region[:3])
+        line = self._base.span.texts[region.places[0].stop - 1]
+        above = _places(*(slice(place.start, place.stop - 1) for place in region.places))
+        below = _places(*(slice(place.stop - 1, place.stop) for place in region.places))
         found[at : at + 1] = [
-            Region(*above, by_ours=False, by_theirs=False),
-            Region(*below, by_ours=True, by_theirs=True),
+            Region(above, by_ours=False, by_theirs=False),
+            Region(below, by_ours=True, by_theirs=True),
         ]
-        texts[at : at + 1] = [head.removesuffix(line), line + end]
+        texts[at : at + 1] = [text.removesuffix(line), line + end]
 
     def _end_near(self, texts: list[str], at: int) -> str:
-        """Return the line end used nearest before a place, else after it, else anywhere."""
-        near = (any_end(text) for text in [*texts[at::-1], *texts[at + 1 :]])
-        return next(filter(None, near), "") or next(filter(None, (lines.uniform for lines in self._documents)), "\n")
+        """Return the line end used nearest before a place, else after it, else in any version."""
+        near = (any_end(text) for text in (*texts[at::-1], *texts[at + 1 :]))
+        return next(filter(None, near), "") or next(filter(None, (lines.end for lines in self._documents)), "\n")
 
     def _hunks(self, found: list[Region], texts: Sequence[str | None]) -> tuple[Hunk, ...]:
+        hunks = []
         marks = [lines.bom for lines in self._documents]
-        hunks = [Hunk(*(Slice(1, 0, mark) for mark in marks), merged=_three_way(*marks))] if len(set(marks)) > 1 else []
+        if len(set(marks)) > 1:
+            base, ours, theirs = (Slice(1, 0, mark) for mark in marks)
+            hunks.append(Hunk(base, ours, theirs, _two_valued(*marks)))
         for region, text in zip(found, texts, strict=True):
-            if region.by_ours or region.by_theirs:
-                slices = (
-                    Slice(where.start + 1, where.stop - where.start, lines.text(where))
-                    for lines, where in zip(self._documents, region[:3], strict=True)
+            if region.changed:
+                base, ours, theirs = (
+                    Slice(place.start + 1, place.stop - place.start, lines.text(place))
+                    for lines, place in zip(self._documents, region.places, strict=True)
                 )
-                hunks.append(Hunk(*slices, merged=text))
+                hunks.append(Hunk(base, ours, theirs, text))
         return tuple(hunks)
-
-
-def _three_way(base: T, ours: T, theirs: T) -> T:
-    """Merge a token that has only two values, so that both sides cannot change it differently."""
-    return theirs if ours == base else ours
 
 
 def _edge(base: list[str], side: list[str]) -> Change | None:
@@ -274,3 +275,16 @@ def _edge(base: list[str], side: list[str]) -> Change | None:
     if side[:size] == base:
         return Change(size, size, size, size + more)
     return Change(0, 0, 0, more) if side[more:] == base else None
+
+
+def _places(base: slice, ours: slice, theirs: slice) -> tuple[slice, slice, slice]:
+    return base, ours, theirs
+
+
+def _empty(at: int) -> slice:
+    return slice(at, at)
+
+
+def _two_valued(base: Value, ours: Value, theirs: Value) -> Value:
+    """Merge a token with only two values: both sides cannot change it differently."""
+    return theirs if ours == base else ours

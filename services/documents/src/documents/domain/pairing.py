@@ -4,25 +4,31 @@ A change that fits several places is moved out of the other side's way if only b
 with text do, which of them was meant is unknown, and all of them count as changed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from .matching import Change, common_prefix, common_suffix
 
-OURS, THEIRS = 0, 1
 _MAX_SLACK = 10_000
 _MAX_SHIFT = 8
 
+Pair = tuple[list[str], list[str]]
+"""Our items and their items."""
+
 
 class Region(NamedTuple):
-    """A stretch of the base and what it is on each side; unchanged ones have neither flag."""
+    """A stretch of the base and what it is on each side; who changed it, if anyone."""
 
-    base: slice
-    ours: slice
-    theirs: slice
+    places: tuple[slice, slice, slice]
+    """Where it is in the base, in ours and in theirs."""
     by_ours: bool
     by_theirs: bool
+
+    @property
+    def changed(self) -> bool:
+        """Whether a side changed it."""
+        return self.by_ours or self.by_theirs
 
 
 class Rules(NamedTuple):
@@ -62,50 +68,41 @@ class _Edit:
 _Group = tuple[list[_Edit], list[_Edit]]
 
 
-def regions(
-    base: Sequence[str],
-    ours: Sequence[str],
-    theirs: Sequence[str],
-    ours_changes: list[Change],
-    theirs_changes: list[Change],
-    rules: Rules,
-) -> list[Region]:
+def regions(base: list[str], sides: Pair, found: tuple[list[Change], list[Change]], rules: Rules) -> list[Region]:
     """Cut the base into regions, in order; one changed by both sides needs a decision, the others do not.
 
     Source: Khanna, Kunal, Pierce, "A Formal Investigation of Diff3" (2007); chunks are split finer than there where the
     order of touching changes is certain.
     """
-    sides = (_edits(base, ours, ours_changes, rules), _edits(base, theirs, theirs_changes, rules))
-    changed = []
-    shifts = [0, 0]
-    for group in _groups(sides, rules):
-        edits = group[OURS] + group[THEIRS]
-        span = slice(min(edit.start for edit in edits), max(edit.end for edit in edits))
-        spans = []
-        for side in (OURS, THEIRS):
-            start = span.start + shifts[side]
-            if group[side]:
-                shifts[side] = group[side][-1].new_end - group[side][-1].end
-            spans.append(slice(start, span.stop + shifts[side]))
-        changed.append(Region(span, *spans, bool(group[OURS]), bool(group[THEIRS])))
-    return covered(changed, len(base), len(ours), len(theirs))
+    edits = (_edits(base, sides[0], found[0], rules), _edits(base, sides[1], found[1], rules))
+    cover: list[Region] = []
+    at = [0, 0, 0]
+    for group in _groups(edits, rules):
+        together = group[0] + group[1]
+        start, stop = min(edit.start for edit in together), max(edit.end for edit in together)
+        starts = [start, *(start - at[0] + new for new in at[1:])]
+        cover += _unchanged(at, starts)
+        at = [stop, *(_follow(own, start, new, stop) for own, new in zip(group, starts[1:], strict=True))]
+        cover.append(Region(_places(starts, at), bool(group[0]), bool(group[1])))
+    cover += _unchanged(at, [len(base), len(sides[0]), len(sides[1])])
+    return cover
 
 
-def covered(changed: list[Region], base: int, ours: int, theirs: int) -> list[Region]:
-    """Add the unchanged regions between and around the changed ones."""
-    cover = []
-    at = (0, 0, 0)
-    end = Region(slice(base, base), slice(ours, ours), slice(theirs, theirs), by_ours=False, by_theirs=False)
-    for region in [*changed, end]:
-        if region.base.start > at[0]:
-            before = (slice(start, span.start) for start, span in zip(at, region[:3], strict=True))
-            cover.append(Region(*before, by_ours=False, by_theirs=False))
-        cover.append(region)
-        at = (region.base.stop, region.ours.stop, region.theirs.stop)
-    return cover[:-1]
+def _unchanged(starts: list[int], stops: list[int]) -> list[Region]:
+    return [Region(_places(starts, stops), by_ours=False, by_theirs=False)] if starts[0] < stops[0] else []
 
 
-def _edits(base: Sequence[str], new: Sequence[str], found: list[Change], rules: Rules) -> list[_Edit]:
+def _places(starts: list[int], stops: list[int]) -> tuple[slice, slice, slice]:
+    base, ours, theirs = map(slice, starts, stops)
+    return base, ours, theirs
+
+
+def _follow(edits: list["_Edit"], start: int, new_start: int, stop: int) -> int:
+    """Return where on a side a region ends that starts at `new_start` there and holds these edits of it."""
+    return edits[-1].new_end + stop - edits[-1].end if edits else new_start + stop - start
+
+
+def _edits(base: list[str], new: list[str], found: list[Change], rules: Rules) -> list[_Edit]:
     """Turn changes into edits that know how far they may move, or that cover all the places they may mean."""
     if not rules.slide:
         return [_Edit(*change) for change in found]
@@ -124,16 +121,11 @@ def _edits(base: Sequence[str], new: Sequence[str], found: list[Change], rules: 
     return edits
 
 
-def _shifts(base: Sequence[str], new: Sequence[str], first: Change, second: Change, rules: Rules) -> bool:
-    """Tell whether what is between two changes matches as well if shifted, so that they may mean other items.
-
-    If it is blank: whether the changes only move something past it, so that it may be the one that moved.
-    """
+def _shifts(base: list[str], new: list[str], first: Change, second: Change, rules: Rules) -> bool:
+    """Tell whether what is between two changes matches as well if shifted, so that they may mean other items."""
     size = second.old_start - first.old_end
     if all(map(rules.blank, base[first.old_end : second.old_start])):
-        gone = base[first.old_start : first.old_end], base[second.old_start : second.old_end]
-        came = new[first.new_start : first.new_end], new[second.new_start : second.new_end]
-        return gone == came[::-1]
+        return False
     return any(
         common_prefix(items, items, start, start + by, size) == size
         for items, start, above, below in (
@@ -145,7 +137,7 @@ def _shifts(base: Sequence[str], new: Sequence[str], first: Change, second: Chan
     )
 
 
-def _edit(base: Sequence[str], new: Sequence[str], change: Change, floor: int, ceiling: int, rules: Rules) -> _Edit:
+def _edit(base: list[str], new: list[str], change: Change, floor: int, ceiling: int, rules: Rules) -> _Edit:
     """Find how far what a change adds or removes may move within `[floor, ceiling)`; widen it over items with text."""
     start, end, new_start, new_end = change
     more = (new_end - new_start) - (end - start)
@@ -161,10 +153,10 @@ def _edit(base: Sequence[str], new: Sequence[str], change: Change, floor: int, c
     return _Edit(start - up, end + down, new_start - up, new_end + down)
 
 
-def _groups(sides: tuple[list[_Edit], list[_Edit]], rules: Rules) -> list[_Group]:
-    """Gather the edits that meet, directly or through others."""
+def _groups(edits: _Group, rules: Rules) -> list[_Group]:
+    """Gather the edits of both sides that meet, directly or through others."""
     ordered = sorted(
-        ((side, edit) for side in (OURS, THEIRS) for edit in sides[side]),
+        ((side, edit) for side in (0, 1) for edit in edits[side]),
         key=lambda entry: (entry[1].start, entry[1].end, -entry[1].slack),
     )
     groups: list[_Group] = []
