@@ -128,4 +128,5 @@ async def test_idle_connections_that_died_are_replaced_unseen(database, backing)
     await asyncio.gather(*(ping() for _ in range(8)))
     with psycopg.connect(backing.postgres_url, autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'documents'")
+    await asyncio.sleep(0.2)  # termination is only a signal
     await asyncio.gather(*(ping() for _ in range(8)))
