@@ -31,7 +31,7 @@ def environments(secrets: keys.Keys, issuer: str) -> Environments:
         amqp_url=f"amqp://mdcreator:{secrets['rabbitmq']}@rabbitmq:5672/",
         state_dir=STATE,
     )
-    return Environments(place, secrets, demo_login=False)
+    return Environments(place, secrets)
 
 
 def files(secrets: keys.Keys, issuer: str) -> dict[str, dict[str, str]]:

@@ -87,9 +87,9 @@ class Place:
 async def move_in(api: Api, mails: Path, count: int) -> Place:
     """Sign people up, put them into one workspace and fill it."""
     say(f"signing {PEOPLE} people up")
-    run = uuid.uuid4().hex
+    run, password = uuid.uuid4().hex, uuid.uuid4().hex
     people = await at_most(
-        4, [partial(api.sign_up, f"bench-{n}-{run}@example.org", f"tall-{run}", f"Bench {n}") for n in range(PEOPLE)]
+        4, [partial(api.sign_up, f"bench-{n}-{run}@example.org", password, f"Bench {n}") for n in range(PEOPLE)]
     )
     workspace = await people[0].make_workspace("Bench")
     for person in people[1:]:

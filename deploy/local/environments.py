@@ -33,7 +33,6 @@ class Environments:
 
     place: Place
     keys: Keys
-    demo_login: bool
 
     def database_url(self, role: str | None = None) -> str:
         """URL of our database as the given role, or as the administrator."""
@@ -72,7 +71,6 @@ class Environments:
         if service == "auth-gateway":
             own["SIGNING_KEYS"] = self.keys["signing_keys"]
             own["REFRESH_KEY"] = self.keys["refresh_key"]
-            own["DEMO_LOGIN"] = str(self.demo_login).lower()
         return {variable(service, name): value for name, value in own.items()}
 
     def migration(self) -> dict[str, str]:

@@ -16,7 +16,6 @@ from deploy.local.routes import SERVICES, Route, Routes, load, openapi_path
 
 HERE = Path(__file__).parent
 # Where PyPI packages keep Swagger UI. FastAPI writes OpenAPI 3.1, which Swagger UI shows from version 5 on.
-SWAGGER_PACKAGES = {"fastapi_offline": "static", "swagger_ui_bundle": "vendor/swagger-ui-*"}
 SWAGGER_FILES = {
     "swagger-ui.css": "swagger-ui.css",
     "swagger-ui-bundle.js": "swagger-ui-bundle.js",
@@ -130,11 +129,10 @@ def _place(source: Path, target: Path) -> None:
 
 
 def _swagger_folder() -> Path:
-    for package, folder in SWAGGER_PACKAGES.items():
-        spec = find_spec(package)
-        if spec is not None and spec.origin is not None:
-            return max(Path(spec.origin).parent.glob(folder))
-    raise ModuleNotFoundError("Swagger UI is not installed: " + " or ".join(SWAGGER_PACKAGES))
+    spec = find_spec("fastapi_offline")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("fastapi-offline, which carries Swagger UI, is not installed")
+    return Path(spec.origin).parent / "static"
 
 
 def _sampling(percent: float) -> str:

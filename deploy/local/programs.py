@@ -58,7 +58,7 @@ class Fleet:
             amqp_url=self.backing_url("rabbitmq"),
             state_dir=str(self.layout.state),
         )
-        return Environments(place, self.keys, demo_login=True)
+        return Environments(place, self.keys)
 
     def backing_url(self, name: str) -> str:
         """Administrator's URL of a backing server, private or given."""

@@ -1,6 +1,6 @@
 """One fleet of real processes for all journeys of a run, and a client of it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,16 @@ from deploy.client import Api, Person, invitation_token
 from deploy.tests import processes
 
 PASSWORD = "seven-wooden-ships-at-anchor"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed journey comes with what the services last said."""
+    report = yield
+    fleet = item.funcargs.get("running") if isinstance(item, pytest.Function) else None
+    if report.failed and isinstance(fleet, processes.Fleet):
+        report.sections += [(f"errors of {name}", fleet[name].complaints()) for name in processes.SERVICES]
+    return report
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -89,8 +89,20 @@ class Process:
                 said = await asyncio.to_thread(self.ready)
         return said[1]
 
-    def log(self) -> str:
-        return self._running.log_tail()
+    def complaints(self) -> str:
+        """Errors at the end of its log, in short; or that end as it is if it does not consist of log records."""
+        lines = self._running.log_tail().splitlines()
+        try:
+            records = [json.loads(line) for line in lines]
+        except ValueError:
+            return "\n".join(lines)
+        errors = [record for record in records if record["level"] in ("ERROR", "CRITICAL")]
+        return "\n".join(_brief(record) for record in errors[-5:])
+
+
+def _brief(record: Mapping[str, str]) -> str:
+    exception = "\n".join(record.get("exception", "").splitlines()[-5:])
+    return f"{record['time']} {record['message']} (trace {record.get('trace_id', '-')})\n{exception}".rstrip()
 
 
 @dataclass(frozen=True)

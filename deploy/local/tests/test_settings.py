@@ -76,6 +76,5 @@ def test_compose_files_isolate_secrets(secrets):
     for service in SERVICES:
         assert "MDC_ADMIN_DATABASE_URL" not in files[service]
         assert not any("OWNER" in name for name in files[service])
-    assert files["auth-gateway"]["AUTH_GATEWAY_DEMO_LOGIN"] == "false"
     with pytest.raises(ValueError, match="single quote"):
         compose_env.quoted("it's")

@@ -2,11 +2,13 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
 
+from common.database import DatabaseUnavailableError
 from common.revocations import REDIS_KEY
 
 
@@ -87,6 +89,16 @@ async def test_redis_down(without, fleet, sign_up, visitor, people, refused):
     async with asyncio.timeout(1):
         while (await bob.http.get(path)).status_code == 200:
             await asyncio.sleep(0.01)
+
+
+async def test_a_connection_lost_halfway_through_a_request_is_an_outage_too(fleet, environment):
+    database = fleet["auth-gateway"].app.state.platform.database
+    with pytest.raises(DatabaseUnavailableError):
+        async with database.transaction() as transaction:
+            row = await transaction.one("SELECT pg_backend_pid() AS pid")
+            with psycopg.connect(environment["MDC_ADMIN_DATABASE_URL"], autocommit=True) as superuser:
+                superuser.execute("SELECT pg_terminate_backend(%s, 5000)", (row["pid"],))
+            await transaction.act_as(uuid4())
 
 
 async def test_postgres_down(without, environment, fleet, sign_up, visitor, people, refused):

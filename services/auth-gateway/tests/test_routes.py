@@ -15,6 +15,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OKPKey
 
+from auth_gateway.mail import FolderMailer
 from common.auth import ServiceIdentity
 from common.testing.fleet import Client
 
@@ -130,6 +131,16 @@ async def test_an_international_address_gets_its_mail(visitor, mails):
     email = f"jürgen.{secrets.token_hex(4)}@exämple.org"
     assert (await visitor().post("/v1/auth/register", json=_body(email=email))).status_code == 201
     assert mails(email)
+
+
+async def test_a_mail_that_cannot_be_sent_does_not_undo_the_registration(visitor, fleet, monkeypatch, tmp_path, mails):
+    state = fleet["auth-gateway"].app.state
+    (tmp_path / "file").touch()
+    broken = dataclasses.replace(state.resources, mailer=FolderMailer(tmp_path / "file"))
+    monkeypatch.setitem(state._state, "resources", broken)
+    body = _body()
+    assert (await visitor().post("/v1/auth/register", json=body)).status_code == 201
+    assert mails(body["email"].lower()) == []
 
 
 # Verification of the address

@@ -101,6 +101,11 @@ class Keys:
             raise KeysUnavailableError
         raise TokenInvalidError("unknown key id")
 
+    @property
+    def asked(self) -> bool:
+        """Whether the issuer answered when it was last asked."""
+        return not self._asked_in_vain
+
     def _has(self, kid: str) -> bool:
         return self._keys is not None and any(key.kid == kid for key in self._keys.keys)
 

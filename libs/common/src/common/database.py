@@ -133,7 +133,7 @@ class Transaction:
         """Give the rest of the transaction this user's view; for flows that learn who it is on the way."""
         self._user_id = user_id
         if self._connection:
-            await self._connection.execute("SELECT set_config('app.user_id', %s, true)", (str(user_id),))
+            await self.execute("SELECT set_config('app.user_id', %(user)s, true)", {"user": str(user_id)})
 
     async def execute(self, statement: str, params: Params | None = None) -> AsyncCursor[DictRow]:
         """Run one statement; opens the transaction if need be. An outage raises `DatabaseUnavailableError`."""
@@ -224,7 +224,14 @@ class Database:
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=Connection,
-            kwargs={"autocommit": True, "row_factory": dict_row, "options": "-c timezone=UTC", **KEEPALIVES},
+            # No automatic preparing: psycopg drops every prepared statement after a ROLLBACK, ours included.
+            kwargs={
+                "autocommit": True,
+                "prepare_threshold": None,
+                "row_factory": dict_row,
+                "options": "-c timezone=UTC",
+                **KEEPALIVES,
+            },
             min_size=1,
             max_size=max_size,
             timeout=timeout,

@@ -66,6 +66,7 @@ class Platform:
         self.feed = RevocationFeed(self.revocations, self.redis, self.revocations_since)
         self.bus = BusConnection(settings.amqp_url.get_secret_value())
         self._schema_ready = False
+        self._keys_ready = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -82,6 +83,7 @@ class Platform:
             await platform._check_schema_once()
             await platform.feed.reload()
             platform.supervise("revocations", platform.feed.run())
+            platform.supervise("keys", platform._await_keys())
             platform.supervise("bus", platform.bus.run())
             platform.supervise("schema", platform._await_schema())
             platform.supervise("housekeeping", platform._keep_house())
@@ -116,6 +118,7 @@ class Platform:
         return {
             "database": database,
             "schema": "ok" if self._schema_ready else "unknown",
+            "keys": "ok" if self._keys_ready else "unknown",
             "redis": cache,
             "bus": "ok" if self.bus.connected else "unreachable",
             "revocations": "ok" if self.feed.loaded else "unknown",
@@ -160,6 +163,12 @@ class Platform:
                 self.stop(SCHEMA_TOO_OLD_EXIT)
                 return
             await asyncio.sleep(1.0)
+
+    async def _await_keys(self) -> None:
+        while not self._keys_ready:
+            await self.keys.refresh()
+            self._keys_ready = self.keys.asked
+            await asyncio.sleep(0.2)
 
     async def _keep_house(self) -> None:
         schema = self.settings.schema_name

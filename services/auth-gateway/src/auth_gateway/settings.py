@@ -36,7 +36,6 @@ class Settings(CommonSettings):
         default=6, ge=1, description="Logins per account and minute after a burst of 10"
     )
     mails_per_minute: int = Field(default=1, ge=1, description="Mails to one address and minute after a burst of 5")
-    demo_login: bool = Field(default=False, description="Whether a demo account may exist; only on a loopback start")
 
     @property
     def session_lifetime(self) -> timedelta:

@@ -18,15 +18,17 @@ _SIMPLE = frozenset({"", "paragraph"})
 
 _TAB = 4
 _CODE_INDENT = 4
-_MAX_NESTING = 100
+_MAX_NESTING = 16
+_MAX_LENGTH = 65_536
+_MAX_LINES = 65_536
+_RULE_MARKS = 3
 _FENCE = re.compile(r"(`{3,})[^`]*$|(~{3,})")
 _MARKER = re.compile(r"(?:[-+*]|(\d{1,9})[.)])(?:( +)|$)")
-_RULE = re.compile(r"(?:(?:\* *){3,}|(?:- *){3,}|(?:_ *){3,})$")
 _UNDERLINE = re.compile(r"(?:=+|-+) *$")
 _HEADING = re.compile(r"#{1,6}(?: |$)")
 _DEFINITION = re.compile(r"\[(?!\^)(?:[^\[\]\\]|\\.)*\]:\s*(\S?)")
 _TITLE = ('"', "'", "(")
-_DELIMITER_ROW = re.compile(r"(?=.*[|:])\|? *:?-+:? *(?:\| *:?-+:? *)*\|? *$")
+_DELIMITER_ROW = re.compile(r"(?=.*[|:])\|? *:?-+:?(?: *\| *:?-+:?)* *(?:\| *)?$")
 _FRONT_MATTER = {"---": ("---", "..."), "+++": ("+++",)}
 _RAW_HTML = (
     (
@@ -45,18 +47,10 @@ _HTML_BLOCK = re.compile(
     r"|thead|title|tr|track|ul)(?:\s|/?>|$)",
     re.IGNORECASE,
 )
-_HTML_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]*(?:\s+[^<>]*)?/?>\s*$")
+_HTML_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]*(?:[\s/][^<>]*)?>\s*$")
 _BLANK = re.compile(r"^\s*$")
 _DOLLARS = re.compile(r"\$\$")
 _BRACKET = re.compile(r"\\\]|^\s*$")
-
-
-def protected_lines(lines: Sequence[str]) -> bytearray:
-    """Return one byte per line: 1 where words must not be merged, 0 for prose.
-
-    Source: CommonMark 0.31.2, sections 3-5; GitHub Flavored Markdown, section 4.10 (tables).
-    """
-    return _Scanner(lines).scan()
 
 
 def starts_front_matter(lines: Sequence[str]) -> bool:
@@ -66,11 +60,14 @@ def starts_front_matter(lines: Sequence[str]) -> bool:
 
 def leaves_open(lines: Sequence[str]) -> bool:
     """Tell whether these lines open code, HTML or math that would take in whatever is put after them."""
-    return bool(protected_lines([*lines, "", "text"])[-1])
+    return Protection([*lines, "", "text"]).covers(slice(len(lines) + 1, len(lines) + 2))
 
 
-class _Scanner:
-    """One pass over the lines, carrying the open containers and the open leaf block."""
+class Protection:
+    """Tells lines of prose from those whose words must not be merged, reading a document no further than asked.
+
+    Source: CommonMark 0.31.2, sections 3 to 5; GitHub Flavored Markdown, section 4.10 (tables).
+    """
 
     def __init__(self, lines: Sequence[str]) -> None:
         self._lines = lines
@@ -80,9 +77,17 @@ class _Scanner:
         self._fence = ""  # what opened the fence
         self._end = _BLANK  # what closes a raw block
         self._last_dollars = max((at for at, line in enumerate(lines) if "$$" in line), default=-1)
+        self._at = self._front_matter()
 
-    def scan(self) -> bytearray:
-        for at in range(self._front_matter(), len(self._lines)):
+    def covers(self, place: slice) -> bool:
+        """Tell whether any of these lines is protected; in a document of very many lines all are."""
+        if len(self._lines) > _MAX_LINES:
+            return place.start < place.stop
+        self._read(min(place.stop + 1, len(self._lines)))
+        return 1 in self._flags[place]
+
+    def _read(self, stop: int) -> None:
+        for at in range(self._at, stop):
             line = self._lines[at]
             if self._containers or self._leaf not in _SIMPLE:
                 self._line(at, line.expandtabs(_TAB))
@@ -92,7 +97,7 @@ class _Scanner:
                 self._leaf = "paragraph"
             else:
                 self._line(at, line.expandtabs(_TAB))
-        return self._flags
+        self._at = max(self._at, stop)
 
     def _front_matter(self) -> int:
         closers = _FRONT_MATTER.get(self._lines[0].rstrip()) if self._lines else None
@@ -103,6 +108,9 @@ class _Scanner:
         return 0
 
     def _line(self, at: int, line: str) -> None:
+        if len(line) > _MAX_LENGTH:
+            self._flags[at] = 1
+            return
         matched, rest = self._inside(line)
         if matched < len(self._containers) and self._leaf in _OPAQUE:
             self._leaf = ""
@@ -116,6 +124,7 @@ class _Scanner:
             self._leaf = ""
             return
         rest = self._open_containers(matched, rest)
+        self._flags[at] = len(self._containers) == _MAX_NESTING
         if text := rest.lstrip(" "):
             self._leaf_block(at, text, len(rest) - len(text))
 
@@ -162,7 +171,7 @@ class _Scanner:
             return _QUOTE, text[2:] if text[1:2] == " " else text[1:]
         marker = _MARKER.match(text)
         continues = self._leaf == "paragraph" and not lazy
-        if not marker or _RULE.match(text) or (continues and _DELIMITER_ROW.match(text)):
+        if not marker or _is_rule(text) or (continues and _DELIMITER_ROW.match(text)):
             return None
         inside = text[marker.end() :]
         if continues and (not inside or marker[1] not in {None, "1"}):
@@ -174,13 +183,13 @@ class _Scanner:
     def _ends_paragraph(self, rest: str) -> bool:
         text = rest.lstrip(" ")
         return len(rest) - len(text) < _CODE_INDENT and bool(
-            _FENCE.match(text) or _HEADING.match(text) or _RULE.match(text) or _raw_end(text, interrupts=True)
+            _FENCE.match(text) or _HEADING.match(text) or _is_rule(text) or _raw_end(text, interrupts=True)
         )
 
     def _leaf_block(self, at: int, text: str, indent: int) -> None:
         """Classify a line inside its containers; the order is that of CommonMark's block starts."""
         if indent >= _CODE_INDENT:
-            self._flags[at] = self._leaf != "paragraph"
+            self._flags[at] |= self._leaf != "paragraph"
         elif fence := _FENCE.match(text):
             self._flags[at], self._leaf = 1, "fence"
             self._fence = fence[1] or fence[2]
@@ -191,7 +200,7 @@ class _Scanner:
         elif self._leaf == "paragraph" and _DELIMITER_ROW.match(text):
             self._flags[at - 1 : at + 1] = b"\1\1"
             self._leaf = "table"
-        elif _HEADING.match(text) or _RULE.match(text) or (self._leaf == "paragraph" and _UNDERLINE.match(text)):
+        elif _HEADING.match(text) or _is_rule(text) or (self._leaf == "paragraph" and _UNDERLINE.match(text)):
             self._leaf = ""
         else:
             self._text(at, text)
@@ -231,6 +240,13 @@ class _Scanner:
             and closer.startswith(self._fence)
             and closer == closer[0] * len(closer)
         )
+
+
+def _is_rule(text: str) -> bool:
+    if text[:1] not in {"*", "-", "_"}:
+        return False
+    marks = text.replace(" ", "")
+    return len(marks) >= _RULE_MARKS and marks == marks[0] * len(marks)
 
 
 def _raw_end(text: str, *, interrupts: bool) -> re.Pattern[str] | None:

@@ -11,7 +11,7 @@ from operator import ne
 from typing import TypeVar
 
 from .lines import Conversion, Lines, Span, any_end, conversion, count_ends, last_end, settled
-from .markdown import leaves_open, protected_lines, starts_front_matter
+from .markdown import Protection, leaves_open, starts_front_matter
 from .matching import Budget, Change, changes
 from .pairing import Region, Rules, regions
 from .words import merge_words
@@ -93,7 +93,7 @@ class _Merger:
         self._one_end = len(ends) <= 1 and None not in ends
         self._terminated = self._final_newline()
         self._turned: tuple[Conversion, Conversion] = ({}, {})
-        self._protected: list[bytearray | None] = [None, None, None]
+        self._protections: tuple[Protection, ...] = ()
         self._budget = Budget()
 
     def run(self) -> Merge:
@@ -206,13 +206,8 @@ class _Merger:
         return merged
 
     def _is_prose(self, region: Region) -> bool:
-        return not any(1 in self._protection(at)[place] for at, place in enumerate(region.places))
-
-    def _protection(self, at: int) -> bytearray:
-        known = self._protected[at]
-        if known is None:
-            known = self._protected[at] = protected_lines(self._documents[at].span.texts)
-        return known
+        self._protections = self._protections or tuple(Protection(lines.span.texts) for lines in self._documents)
+        return not any(map(Protection.covers, self._protections, region.places))
 
     def _end_lines(self, found: list[Region], texts: list[str]) -> None:
         """End lines that were last on their side and are not now; give the last line its end, or none, as merged."""
