@@ -1,7 +1,6 @@
 """PostgreSQL: one pool a process, one lazily begun transaction a request, user context first.
 
-Statements are plain SQL on the psycopg connection; cold ones may be expressions over the SQLModel tables
-(`common.expressions`), on the same connection (ADR-0003).
+Statements are plain SQL on the psycopg connection; no ORM is loaded (ADR-0003).
 """
 
 import asyncio

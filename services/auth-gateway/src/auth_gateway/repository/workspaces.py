@@ -5,15 +5,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlmodel import col
-
 from common import messaging
 from common.auth import Principal
 from common.database import Row, Transaction
-from common.expressions import run
-
-from ..models import Invitation
 
 SCHEMA = "auth_gateway"
 _WORKSPACE = (
@@ -24,12 +18,10 @@ _MEMBER = (
     "SELECT m.user_id, a.email, a.display_name, m.role, m.joined_at FROM auth_gateway.member m "
     "JOIN auth_gateway.account a ON a.id = m.user_id WHERE m.workspace_id = %(workspace)s AND NOT m.removed "
 )
-_id, _workspace = col(Invitation.id), col(Invitation.workspace_id)
-_INVITATION = [
-    getattr(Invitation, name)
-    for name in ("id", "workspace_id", "email", "role", "invited_by", "created_at", "expires_at", "accepted_at",
-                 "revoked_at")
-]  # fmt: skip
+_INVITATION = (
+    "SELECT id, workspace_id, email, role, invited_by, created_at, expires_at, accepted_at, revoked_at "
+    "FROM auth_gateway.invitation WHERE workspace_id = %(workspace)s "
+)
 
 
 class WorkspaceRepository:
@@ -164,15 +156,16 @@ class WorkspaceRepository:
 
     async def find_invitation(self, workspace_id: UUID, invitation_id: UUID) -> Row | None:
         """One invitation of a workspace."""
-        rows = await run(self.transaction, select(*_INVITATION).where(_workspace == workspace_id, _id == invitation_id))
-        return rows[0] if rows else None
+        return await self.transaction.one(
+            _INVITATION + "AND id = %(id)s", {"workspace": workspace_id, "id": invitation_id}
+        )
 
     async def list_invitations(self, workspace_id: UUID, after: UUID | None, limit: int) -> list[Row]:
         """One invitation more than `limit`, newest first (their ids are time-ordered)."""
-        statement = select(*_INVITATION).where(_workspace == workspace_id)
-        if after:
-            statement = statement.where(_id < after)
-        return await run(self.transaction, statement.order_by(_id.desc()).limit(limit + 1))
+        return await self.transaction.all(
+            _INVITATION + "AND (%(after)s::uuid IS NULL OR id < %(after)s) ORDER BY id DESC LIMIT %(limit)s",
+            {"workspace": workspace_id, "after": after, "limit": limit + 1},
+        )
 
     async def find_invitation_by_token(self, token_hash: bytes) -> Row | None:
         """The invitation behind a mailed secret, with the names to show; works without a user."""
