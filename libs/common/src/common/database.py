@@ -10,7 +10,7 @@ import re
 import select
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ import psycopg
 from opentelemetry.trace import SpanKind
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg import errors as pg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.sql import Literal
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -71,6 +71,8 @@ class Prepared:
     name: bytes
     prepare: bytes
     order: tuple[str, ...]
+    columns: list[str] = field(default_factory=list)
+    """Names of its result's columns, known after the first row."""
 
 
 @lru_cache(maxsize=500)
@@ -95,6 +97,9 @@ _SPAN_ATTRIBUTES = {"db.system.name": "postgresql"}
 
 
 def _literal(value: Any, connection: Connection) -> bytes:
+    # A UUID cannot hold a quote; everything else is quoted by psycopg.
+    if isinstance(value, UUID):
+        return b"'%b'" % str(value).encode()
     return b"NULL" if value is None else Literal(value).as_bytes(connection)
 
 
@@ -105,7 +110,7 @@ def _span_name(statement: str) -> str:
 class Transaction:
     """One request's database transaction; begins with its first statement, ends at the edge.
 
-    The first thing sent is `set_config('app.user_id', …, true)`, so that row-level security knows the caller.
+    The first thing set is `app.user_id`, for this transaction only, so that row-level security knows the caller.
     """
 
     def __init__(self, pool: AsyncConnectionPool[Connection], user_id: UUID | None) -> None:
@@ -171,14 +176,15 @@ class Transaction:
                 await connection.execute(prepared.prepare)
                 connection.known.add(prepared.name)
             values = b", ".join([_literal(params[name], connection) for name in prepared.order])
+            call = b"EXECUTE %b(%b)" % (prepared.name, values) if values else b"EXECUTE %b" % prepared.name
             # PostgreSQL runs a message of several statements as one transaction.
-            cursor = await connection.execute(
-                b"SELECT set_config('app.user_id', '%b', true); EXECUTE %b(%b)" % (self._user(), prepared.name, values)
-                if values
-                else b"SELECT set_config('app.user_id', '%b', true); EXECUTE %b" % (self._user(), prepared.name)
-            )
+            cursor = connection.cursor(row_factory=tuple_row)
+            await cursor.execute(b"SET LOCAL app.user_id = '%b'; %b" % (self._user(), call))
             cursor.nextset()
-            return await cursor.fetchall()
+            rows = await cursor.fetchall()
+            if rows and not prepared.columns:
+                prepared.columns.extend(column.name for column in cursor.description or ())
+            return [dict(zip(prepared.columns, row, strict=True)) for row in rows]
         finally:
             await self._pool.putconn(connection)
 

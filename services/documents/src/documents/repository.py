@@ -18,7 +18,7 @@ from common.identifiers import uuid7
 from .errors import DocumentExistsError
 from .storage import Body
 
-_EDITORS: Final = roles_allowing(Action.EDIT)
+_EDITOR: Final = "IN ('" + "', '".join(roles_allowing(Action.EDIT)) + "')"
 
 HEAD: Final = (
     "d.id, d.workspace_id, d.title, d.language, d.kind, d.version, d.content_version, d.body_sha256, d.size, "
@@ -52,7 +52,7 @@ _OUTBOX: Final = """
 CREATE: Final = f"""
     WITH m AS (
         SELECT role, version FROM documents.access_member
-        WHERE workspace_id = %(workspace)s AND user_id = %(user)s AND NOT removed AND role = ANY(%(roles)s::text[])
+        WHERE workspace_id = %(workspace)s AND user_id = %(user)s AND NOT removed AND role {_EDITOR}
     ), head AS (
         INSERT INTO documents.document AS d (id, workspace_id, access_root_id, title, language, kind, version,
             content_version, body_sha256, size, field_versions, created_by, updated_by)
@@ -71,7 +71,7 @@ SAVE: Final = f"""
         WHERE d.id = %(id)s AND d.content_version <= %(expected)s AND d.version >= %(expected)s
           AND d.trashed_at IS NULL AND d.body_sha256 <> %(sha256)s
           AND m.workspace_id = d.workspace_id AND m.user_id = %(user)s AND NOT m.removed
-          AND m.role = ANY(%(roles)s::text[])
+          AND m.role {_EDITOR}
         RETURNING {HEAD}, m.role, m.version AS access_version
     ), {_BODY}, {_OUTBOX}
     SELECT * FROM head"""
@@ -299,7 +299,6 @@ class DocumentRepository:
         user = self._principal.user_id
         return {
             "user": user,
-            "roles": _EDITORS,
             "sha256": body.sha256,
             "size": body.size,
             "data": body.inline,

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from common.auth import Principal
-from common.dependencies import CurrentUser
+from common.dependencies import BEARER
 from common.errors import UnsupportedMediaTypeError
 from common.idempotency import json_response
 from common.pagination import DEFAULT_LIMIT, Cursor, Limit
@@ -35,7 +35,7 @@ from .schemas import (
 )
 from .service import Saved
 
-router = APIRouter(prefix="/v1/documents", tags=["documents"])
+router = APIRouter(prefix="/v1/documents", tags=["documents"], dependencies=[BEARER])
 internal = APIRouter()
 
 VersionNumber = Annotated[int, Path(ge=1, le=2**53)]
@@ -88,15 +88,15 @@ async def list_documents(
 
 @router.get("/{document_id}", response_model=DocumentRead)
 async def get_document(
-    document_id: UUID, request: Request, user: CurrentUser, documents: Documents, include: Include | None = None
+    document_id: UUID, request: Request, documents: Documents, include: Include | None = None
 ) -> Response:
     """Metadata and abilities; `?include=content` adds the text, `Accept: text/markdown` answers it alone."""
     if "text/markdown" in request.headers.get("accept", ""):
         return await get_content(document_id, request, documents)
     if include == "content":
         head, content = await documents.read(document_id)
-        return _conditional(request, user, head, {"content": content.decode()})
-    return _conditional(request, user, await documents.get(document_id))
+        return _conditional(request, head, {"content": content.decode()})
+    return _conditional(request, await documents.get(document_id))
 
 
 @router.get("/{document_id}/content", response_class=Response, responses={200: _MARKDOWN_BODY})
@@ -125,7 +125,7 @@ async def edit_content(
 
 @router.patch("/{document_id}", response_model=DocumentRead)
 async def update_document(
-    document_id: UUID, body: DocumentUpdate, user: CurrentUser, documents: Documents, version: RequiredVersion
+    document_id: UUID, body: DocumentUpdate, documents: Documents, version: RequiredVersion
 ) -> Response:
     """Change metadata; only a field somebody else changed since `If-Match` is a conflict."""
     head = await documents.update(document_id, body, base=version)
@@ -205,10 +205,9 @@ def _saved(saved: Saved) -> Response:
     return json_response(content, headers={"ETag": etag(saved.head["version"])})
 
 
-def _conditional(
-    request: Request, user: Principal, head: dict[str, Any], more: dict[str, Any] | None = None
-) -> Response:
-    tag = etag(head["version"], f"{user.user_id.hex[-8:]}{head['access_version']:x}")
+def _conditional(request: Request, head: dict[str, Any], more: dict[str, Any] | None = None) -> Response:
+    viewer: Principal = request.state.user
+    tag = etag(head["version"], f"{viewer.user_id.hex[-8:]}{head['access_version']:x}")
     if not_modified(request, tag):
         return Response(status_code=304, headers={"ETag": tag})
     return json_response({**schemas.document(head), **(more or {})}, headers={"ETag": tag})

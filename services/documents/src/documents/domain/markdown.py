@@ -82,7 +82,7 @@ class Protection:
     def covers(self, place: slice) -> bool:
         """Tell whether any of these lines is protected; in a document of very many lines all are."""
         if len(self._lines) > _MAX_LINES:
-            return place.start < place.stop
+            return bool(place.start < place.stop)
         self._read(min(place.stop + 1, len(self._lines)))
         return 1 in self._flags[place]
 
