@@ -74,4 +74,4 @@ migration: bootstrap ## new migration from the models: s=documents m="what chang
 	@$(LOCAL) exec $(PY) -m common.migrations new "$(s)" "$(m)"
 
 openapi: bootstrap ## write the committed OpenAPI files anew
-	$(PY) -m common.openapi
+	UPDATE_OPENAPI=1 $(PY) -m pytest -q libs/common/tests/test_openapi.py

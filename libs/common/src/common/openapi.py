@@ -1,9 +1,7 @@
-"""`make openapi`: write each service's OpenAPI documents, public and internal, where their diff can be reviewed."""
+"""Each service's OpenAPI documents, public and internal, as they are committed for review (`make openapi`)."""
 
 import importlib
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 from common.revisions import SERVICES, schema_of
@@ -18,15 +16,3 @@ def documents(service: str) -> dict[str, dict[str, Any]]:
 def render(document: dict[str, Any]) -> str:
     """Stable text of a document."""
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def main(root: Path) -> None:
-    """Write all of them below `root`/services."""
-    for service in SERVICES:
-        for name, document in documents(service).items():
-            (root / "services" / service / name).write_text(render(document))
-    sys.stdout.write("written: services/*/openapi.json, openapi.internal.json\n")
-
-
-if __name__ == "__main__":
-    main(Path.cwd())

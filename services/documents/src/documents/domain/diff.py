@@ -57,12 +57,16 @@ def _hunk(hunk: list[Change], before: list[str], after: list[str], context: int)
     parts = [f"@@ -{old_range} +{new_range} @@\n"]
     at = first.old_start - lead
     for change in hunk:
-        parts += [f" {line}\n" for line in before[at : change.old_start]]
-        parts += [f"-{line}\n" for line in before[change.old_start : change.old_end]]
-        parts += [f"+{line}\n" for line in after[change.new_start : change.new_end]]
+        parts.append(_prefixed(" ", before[at : change.old_start]))
+        parts.append(_prefixed("-", before[change.old_start : change.old_end]))
+        parts.append(_prefixed("+", after[change.new_start : change.new_end]))
         at = change.old_end
-    parts += [f" {line}\n" for line in before[at : at + trail]]
+    parts.append(_prefixed(" ", before[at : at + trail]))
     return parts
+
+
+def _prefixed(mark: str, lines: list[str]) -> str:
+    return mark + f"\n{mark}".join(lines) + "\n" if lines else ""
 
 
 def _range(start: int, end: int) -> str:

@@ -135,6 +135,8 @@ def _with_ends(own: Span, base: Span, other: Span, turned: Conversion) -> Span |
         return Span(own.texts, [turned.get(end, end) for end in own.ends])
     if base.ends == other.ends and own.ends[-1:] != [""]:
         return own
+    if base.ends == own.ends and other.ends[-1:] != [""]:
+        return Span(own.texts, other.ends)
     ends = [merged_end(*three) for three in zip(base.ends, own.ends, other.ends, strict=True)]
     known = [end for end in ends if end is not None]
     return Span(own.texts, known) if len(known) == len(ends) else None

@@ -8,6 +8,7 @@ wrong one.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
+from operator import eq
 from typing import NamedTuple
 
 STEPS = 800_000
@@ -16,6 +17,7 @@ STEPS = 800_000
 _FEW_EDITS = 16
 _EDITS_AT_ONCE = 256
 _C_SPEED = 16
+_MANY = 4
 
 
 class Budget:
@@ -173,14 +175,11 @@ def _moved(change: Change, by: int) -> Change:
 
 
 class _Alignment:
-    """One run of the matcher, over items interned to numbers."""
+    """One run of the matcher: gaps still to be aligned, and what was matched around them."""
 
     def __init__(self, old: Sequence[Hashable], new: Sequence[Hashable], budget: Budget) -> None:
-        numbers = dict.fromkeys(old)
-        numbers.update(dict.fromkeys(new))
-        interned = dict(zip(numbers, range(len(numbers)), strict=True))
-        self._old = list(map(interned.__getitem__, old))
-        self._new = list(map(interned.__getitem__, new))
+        self._old = old
+        self._new = new
         self._budget = budget
         self._matches: list[Match] = []
         self._gaps = [(0, len(old), 0, len(new))]
@@ -210,8 +209,7 @@ class _Alignment:
         """Split a gap at items that occur once on each side, in the longest order both sides share."""
         old, new = self._old[low:high], self._new[left:right]
         self._budget.steps -= 1 + (len(old) + len(new)) // _C_SPEED
-        once = {item for item, count in Counter(old).items() if count == 1}
-        once &= {item for item, count in Counter(new).items() if count == 1}
+        once = _singles(old) & _singles(new)
         if not once:
             return False
         places = {item: place for place, item in enumerate(new, left) if item in once}
@@ -228,15 +226,30 @@ class _Alignment:
         return True
 
     def _search(self, low: int, high: int, left: int, right: int) -> None:
-        """Align a gap without anchors by the shortest edit script; past the limit keep the best start of one."""
-        script = _EditScript(self._old[low:high], self._new[left:right], self._budget)
-        script.run(_EDITS_AT_ONCE)
-        matches = list(script.matches())
+        """Align a gap without anchors by the shortest edit script; past the limit in place, or by the best start."""
+        old, new = self._old[low:high], self._new[left:right]
+        script = _EditScript(old, new, self._budget)
+        reached_end = script.run(_EDITS_AT_ONCE)
+        matches = [] if reached_end else _in_place(old, new)
+        if not matches:
+            matches = list(script.matches())
+            if matches and not reached_end:
+                x, y = script.reached
+                self._gaps.append((low + x, high, left + y, right))
         for old_at, new_at, size in matches:
             self._match(low + old_at, left + new_at, size)
-        if matches:
-            x, y = script.reached
-            self._gaps.append((low + x, high, left + y, right))
+
+
+def _in_place(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[Match]:
+    """Match equal items at equal places, if that many are equal that items must have been edited one by one."""
+    if len(old) != len(new):
+        return []
+    places = [place for place, equal in enumerate(map(eq, old, new)) if equal]
+    return [(place, place, 1) for place in places] if _MANY * len(places) >= len(old) else []
+
+
+def _singles(items: Sequence[Hashable]) -> set[Hashable]:
+    return {item for item, count in Counter(items).items() if count == 1}
 
 
 def _longest_rise(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -245,7 +258,7 @@ def _longest_rise(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
     heads: list[int] = []
     before: list[int] = []
     for index, (_, place) in enumerate(pairs):
-        pile = bisect_left(tops, place)
+        pile = bisect_left(tops, place) if tops and tops[-1] > place else len(tops)
         before.append(heads[pile - 1] if pile else -1)
         tops[pile : pile + 1] = [place]
         heads[pile : pile + 1] = [index]

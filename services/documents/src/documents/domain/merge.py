@@ -6,8 +6,6 @@ result was written by somebody, except the line end that an unterminated last li
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import ne
 from typing import TypeVar
 
 from .lines import Conversion, Lines, Span, any_end, conversion, count_ends, last_end, settled
@@ -15,6 +13,10 @@ from .markdown import Protection, leaves_open, starts_front_matter
 from .matching import Budget, Change, changes
 from .pairing import Region, Rules, regions
 from .words import merge_words
+
+
+MAX_LINES = 1_000_000
+"""Lines up to which documents are merged; above, two changed versions are one conflict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def merge(base: bytes, ours: bytes, theirs: bytes) -> Merge:
     Commutative in its content. What one side inserted, edited or deleted is so in the result, or there is a conflict.
     Raises `UnicodeDecodeError`. Source: Khanna, Kunal, Pierce, "A Formal Investigation of Diff3" (2007).
     """
-    return _Merger(base, ours, theirs, keep_both=False).run()
+    return _merge(base, ours, theirs, keep_both=False)
 
 
 def merge_edits(base: bytes, current: bytes, proposed: bytes) -> Merge:
@@ -73,13 +75,29 @@ def merge_edits(base: bytes, current: bytes, proposed: bytes) -> Merge:
     ones come first, of prepended lines the later ones are on top. All else as `merge`; equal versions count once.
     Raises `UnicodeDecodeError`.
     """
-    return _Merger(base, current, proposed, keep_both=True).run()
+    return _merge(base, current, proposed, keep_both=True)
 
 
 _LINES = Rules(blank=lambda line: not line.strip(), apart=lambda start, end: end > start, touch=True)
 _EDGES = _LINES._replace(slide=False)
 
 Value = TypeVar("Value", bool, str)
+
+
+def _merge(base: bytes, ours: bytes, theirs: bytes, *, keep_both: bool) -> Merge:
+    if max(content.count(b"\n") + content.count(b"\r") for content in (base, ours, theirs)) > MAX_LINES:
+        return _merge_whole(base, ours, theirs)
+    return _Merger(base, ours, theirs, keep_both=keep_both).run() or _merge_whole(base, ours, theirs)
+
+
+def _merge_whole(base: bytes, ours: bytes, theirs: bytes) -> Merge:
+    """Merge documents as if each were a single line."""
+    content = theirs if ours == base else ours if theirs in {base, ours} else None
+    if base == ours == theirs:
+        return Merge(content, ())
+    texts = [document.decode() for document in (base, ours, theirs)]
+    slices = (Slice(1, count_ends(text) + (not last_end(text)), text) for text in texts)
+    return Merge(content, (Hunk(*slices, merged=None if content is None else content.decode()),))
 
 
 class _Merger:
@@ -96,7 +114,8 @@ class _Merger:
         self._protections: tuple[Protection, ...] = ()
         self._budget = Budget()
 
-    def run(self) -> Merge:
+    def run(self) -> Merge | None:
+        """Merge; None if the outcome would not fall into the lines it was put together from."""
         found = self._regions()
         if not self._one_end:
             self._turned = (self._conversion(found, 1), self._conversion(found, 2))
@@ -108,9 +127,7 @@ class _Merger:
         self._end_lines(found, clean)
         content = "".join(clean)
         if "\r" in content and count_ends(content) < sum(map(count_ends, clean)):
-            # a lone \r of one side came to stand before a \n of the other and fused with it
-            whole = Region(_places(*(slice(0, len(lines)) for lines in self._documents)), by_ours=True, by_theirs=True)
-            return Merge(None, self._hunks([whole], [None]))
+            return None  # a lone \r of one side came to stand before a \n of the other and fused with it
         mark = _two_valued(*(lines.bom for lines in self._documents))
         return Merge((mark + content).encode(), self._hunks(found, clean))
 
@@ -159,18 +176,19 @@ class _Merger:
         return leaves_open(first) and not leaves_open(base)
 
     def _cut(self, region: Region) -> list[Region]:
-        """Cut an unchanged region where line ends did change."""
+        """Cut an unchanged region around the lines whose ends did change, from the first such line to the last."""
         base, ours, theirs = self._ends(region)
         if region.changed or base == ours == theirs:
             return [region]
-        pieces = []
-        at = 0
-        for (by_ours, by_theirs), run in groupby(zip(map(ne, base, ours), map(ne, base, theirs), strict=True)):
-            size = sum(1 for _ in run)
-            places = _places(*(slice(place.start + at, place.start + at + size) for place in region.places))
-            pieces.append(Region(places, by_ours, by_theirs))
-            at += size
-        return pieces
+        differing = [at for at, ends in enumerate(zip(base, ours, theirs, strict=True)) if len({*ends}) > 1]
+        first, last = differing[0], differing[-1] + 1
+        cuts = ((0, first), (first, last), (last, len(base)))
+        places = [[slice(place.start + a, place.start + b) for place in region.places] for a, b in cuts]
+        return [
+            Region(_places(*places[0]), by_ours=False, by_theirs=False),
+            Region(_places(*places[1]), by_ours=ours != base, by_theirs=theirs != base),
+            Region(_places(*places[2]), by_ours=False, by_theirs=False),
+        ]
 
     def _ends(self, region: Region) -> list[list[str]]:
         return [lines.span.ends[place] for lines, place in zip(self._documents, region.places, strict=True)]

@@ -11,6 +11,7 @@ from .pairing import Rules, regions
 CAP = 4_000
 """Tokens up to which lines are merged by words."""
 
+_STEPS_PER_CALL = 200
 _LINE = "\n"
 
 _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -39,10 +40,12 @@ def merge_words(
     A line end is a word of its own, and so are a run of spaces, a code span, a link's target, a CJK character; words
     joined by punctuation, such as numbers, dates and addresses, are one.
     """
-    if _doubles(base, ours) or _doubles(base, theirs):
+    if budget.steps <= 0 or _doubles(base, ours) or _doubles(base, theirs):
         return None
     words, *sides = [_tokens(span) for span in (base, ours, theirs)]
-    if any(len(tokens.texts) > CAP for tokens in (words, *sides)):
+    sizes = [len(tokens.texts) for tokens in (words, *sides)]
+    budget.steps -= _STEPS_PER_CALL + sum(sizes) // 4
+    if max(sizes) > CAP:
         return None
     found = [changes(words.texts, side.texts, budget) for side in sides]
     if any(_rewritten(words.texts, of_side) for of_side in found):
