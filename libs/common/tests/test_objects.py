@@ -33,6 +33,9 @@ async def test_keys_cannot_leave_the_folder(store, key):
 
 
 async def test_a_store_that_is_away_says_so_and_leaves_nothing(tmp_path, store):
+    (tmp_path / "objects").rmdir()
+    with pytest.raises(ObjectStoreUnavailableError):
+        await store.put(KEY, b"data")
     (tmp_path / "objects").write_text("a file where the folder should be")
     with pytest.raises(ObjectStoreUnavailableError):
         await store.put(KEY, b"data")

@@ -50,6 +50,12 @@ async def test_a_lease_grants_no_more_than_the_bucket_holds(redis):
     assert await take(RateLimiter(redis), policy, subject, 40) == 25
 
 
+async def test_parallel_requests_waste_no_leased_tokens(redis):
+    policy, subject, limiter = Policy("p", per_minute=600, burst=500, lease=10), str(uuid4()), RateLimiter(redis)
+    granted = await asyncio.gather(*(take(limiter, policy, subject, 70) for _ in range(8)))
+    assert 495 <= sum(granted) <= 520
+
+
 async def test_tokens_flow_back(redis):
     policy, subject = Policy("t", per_minute=600, burst=1), str(uuid4())
     limiter = RateLimiter(redis)

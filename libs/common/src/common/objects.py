@@ -42,6 +42,7 @@ class FolderStore:
     """Objects as files: written aside, flushed to disk (file and folder), then renamed."""
 
     def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
         self._root = root
 
     def _path(self, key: str) -> Path:
@@ -52,7 +53,7 @@ class FolderStore:
     async def put(self, key: str, data: bytes) -> None:
         """See `ObjectStore.put`."""
         try:
-            await asyncio.to_thread(_write_durably, self._path(key), data)
+            await asyncio.to_thread(_write_durably, self._root, self._path(key), data)
         except OSError as error:
             raise ObjectStoreUnavailableError from error
 
@@ -75,9 +76,11 @@ class FolderStore:
             raise ObjectStoreUnavailableError from error
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def _write_durably(root: Path, path: Path, data: bytes) -> None:
     if path.exists():
         return
+    if not root.is_dir():  # a lost mount must not be replaced by a folder
+        raise NotADirectoryError(root)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

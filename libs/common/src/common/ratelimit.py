@@ -76,7 +76,12 @@ class RateLimiter:
             raise RateLimitedError(retry_after=wait, limit=policy.per_minute, policy=policy.name)
         if len(self._leases) > LOCAL_BUCKETS_KEPT:
             self._leases.clear()
-        lease = self._leases[bucket] = _Lease(granted, left, now + LEASE_SECONDS)
+        lease = self._leases.get(bucket)
+        if lease is None or lease.until < now:
+            lease = self._leases[bucket] = _Lease(0, left, now)
+        # Requests that came at the same time each fetched some: they add up.
+        lease.tokens += granted
+        lease.left, lease.until = left, now + LEASE_SECONDS
         return lease
 
     async def _ask(self, policy: Policy, bucket: str, now: float) -> tuple[int, int, float]:

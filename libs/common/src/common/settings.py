@@ -19,7 +19,7 @@ class CommonSettings(BaseSettings):
     internal_port: int = Field(description="Port of /internal, never routed")
     database_url: SecretStr = Field(description="PostgreSQL URL of the runtime role")
     database_pool_max: int = Field(default=8, ge=1, description="Connections this process may hold")
-    database_timeout_seconds: float = Field(default=5.0, description="Wait for a free connection")
+    database_timeout_seconds: float = Field(default=2.0, description="Wait for a free connection")
     redis_url: SecretStr = Field(description="Redis URL: revocations, rate limits")
     amqp_url: SecretStr = Field(description="RabbitMQ URL of the event bus")
     state_dir: Path = Field(description="Folder for spans and the last JWKS")

@@ -11,8 +11,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from operator import eq
 from typing import NamedTuple
 
-STEPS = 800_000
-"""Steps a budget starts with: about half a second of work."""
+STEPS = 500_000
+"""Steps a budget starts with: less than half a second of work."""
 
 _FEW_EDITS = 16
 _EDITS_AT_ONCE = 256
@@ -230,7 +230,7 @@ class _Alignment:
         old, new = self._old[low:high], self._new[left:right]
         script = _EditScript(old, new, self._budget)
         reached_end = script.run(_EDITS_AT_ONCE)
-        matches = [] if reached_end else _in_place(old, new)
+        matches = [] if reached_end else _in_place(old, new, self._budget)
         if not matches:
             matches = list(script.matches())
             if matches and not reached_end:
@@ -240,12 +240,15 @@ class _Alignment:
             self._match(low + old_at, left + new_at, size)
 
 
-def _in_place(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[Match]:
+def _in_place(old: Sequence[Hashable], new: Sequence[Hashable], budget: Budget) -> list[Match]:
     """Match equal items at equal places, if that many are equal that items must have been edited one by one."""
     if len(old) != len(new):
         return []
     places = [place for place, equal in enumerate(map(eq, old, new)) if equal]
-    return [(place, place, 1) for place in places] if _MANY * len(places) >= len(old) else []
+    if _MANY * len(places) < len(old) or _MANY * len(places) > budget.steps:
+        return []
+    budget.steps -= _MANY * len(places)
+    return [(place, place, 1) for place in places]
 
 
 def _singles(items: Sequence[Hashable]) -> set[Hashable]:

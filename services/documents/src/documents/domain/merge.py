@@ -14,9 +14,11 @@ from .matching import Budget, Change, changes
 from .pairing import Region, Rules, regions
 from .words import merge_words
 
-
 MAX_LINES = 1_000_000
 """Lines up to which documents are merged; above, two changed versions are one conflict."""
+
+MAX_CHANGES = 10_000
+"""Changes of a side that are looked at one by one; of more, neighbours count as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,8 @@ def _merge_whole(base: bytes, ours: bytes, theirs: bytes) -> Merge:
     if base == ours == theirs:
         return Merge(content, ())
     texts = [document.decode() for document in (base, ours, theirs)]
-    slices = (Slice(1, count_ends(text) + (not last_end(text)), text) for text in texts)
-    return Merge(content, (Hunk(*slices, merged=None if content is None else content.decode()),))
+    whole = [Slice(1, count_ends(text) + (not last_end(text)), text) for text in texts]
+    return Merge(content, (Hunk(whole[0], whole[1], whole[2], None if content is None else content.decode()),))
 
 
 class _Merger:
@@ -112,7 +114,7 @@ class _Merger:
         self._terminated = self._final_newline()
         self._turned: tuple[Conversion, Conversion] = ({}, {})
         self._protections: tuple[Protection, ...] = ()
-        self._budget = Budget()
+        self._word_budget = Budget()
 
     def run(self) -> Merge | None:
         """Merge; None if the outcome would not fall into the lines it was put together from."""
@@ -144,8 +146,7 @@ class _Merger:
         if edges[0] and edges[1]:
             found = regions(base, sides, ([edges[0]], [edges[1]]), _EDGES)
         else:
-            changed = (changes(base, sides[0], self._budget), changes(base, sides[1], self._budget))
-            found = regions(base, sides, changed, _LINES)
+            found = regions(base, sides, (_changes(base, sides[0]), _changes(base, sides[1])), _LINES)
         return [piece for region in found for piece in self._both_kept(region)] if self._keep_both else found
 
     def _both_kept(self, region: Region) -> list[Region]:
@@ -220,7 +221,7 @@ class _Merger:
         )
         merged = settled(base, ours, theirs, *self._turned)
         if merged is None and base.texts and ours.texts and theirs.texts and self._is_prose(region):
-            return merge_words(base, ours, theirs, *self._turned, self._budget)
+            return merge_words(base, ours, theirs, *self._turned, self._word_budget)
         return merged
 
     def _is_prose(self, region: Region) -> bool:
@@ -278,6 +279,20 @@ class _Merger:
                 )
                 hunks.append(Hunk(base, ours, theirs, text))
         return tuple(hunks)
+
+
+def _changes(base: list[str], side: list[str]) -> list[Change]:
+    """Return the changes of a side; join neighbours until there are not too many to look at."""
+    found = changes(base, side)
+    distance = 1
+    while len(found) > MAX_CHANGES:
+        joined: list[Change] = []
+        for change in found:
+            if joined and change.old_start - joined[-1].old_end <= distance:
+                change = Change(joined[-1].old_start, change.old_end, joined.pop().new_start, change.new_end)
+            joined.append(change)
+        found, distance = joined, distance * 4
+    return found
 
 
 def _edge(base: list[str], side: list[str]) -> Change | None:
