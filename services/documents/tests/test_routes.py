@@ -365,6 +365,24 @@ async def test_unknown_method(place):
     problem(await place.editor.http.put("/v1/documents", json={}), 405, "method_not_allowed")
 
 
+FAIL_AT_COMMIT = """
+    CREATE FUNCTION documents.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no commit today'; END $$;
+    CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON documents.document DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.title = 'fails at commit') EXECUTE FUNCTION documents.fail()"""
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": str(uuid4())}], ids=["one statement", "a transaction"])
+async def test_a_failing_commit_is_not_a_201(place, as_owner_role, headers):
+    body = {"workspace_id": place.id, "title": "fails at commit", "id": str(uuid7())}
+    await as_owner_role.execute(FAIL_AT_COMMIT)
+    try:
+        problem(await place.editor.http.post("/v1/documents", json=body, headers=headers), 500, "internal_error")
+    finally:
+        await as_owner_role.execute("DROP TRIGGER fail ON documents.document; DROP FUNCTION documents.fail()")
+    problem(await place.editor.http.get(f"/v1/documents/{body['id']}"), 404, "document_not_found")
+    assert (await place.editor.http.post("/v1/documents", json=body, headers=headers)).status_code == 201
+
+
 async def test_lists_run_a_constant_number_of_statements(people, place, fleet, monkeypatch):
     from common.database import Transaction
 

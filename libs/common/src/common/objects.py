@@ -1,6 +1,7 @@
 """Objects (large bodies, files): a small port and its adapter on a local folder."""
 
 import asyncio
+import contextlib
 import os
 import re
 import secrets
@@ -42,7 +43,8 @@ class FolderStore:
     """Objects as files: written aside, flushed to disk (file and folder), then renamed."""
 
     def __init__(self, root: Path) -> None:
-        root.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # a store that is away is a 503, not a service that does not start
+            root.mkdir(parents=True, exist_ok=True)
         self._root = root
 
     def _path(self, key: str) -> Path:
