@@ -4,7 +4,7 @@ import importlib
 import json
 from typing import Any
 
-from common.revisions import SERVICES, schema_of
+from common.revisions import schema_of
 
 
 def documents(service: str) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from operator import eq
 from typing import NamedTuple
 
-STEPS = 500_000
+STEPS = 300_000
 """Steps a budget starts with: less than half a second of work."""
 
 _FEW_EDITS = 16
@@ -210,11 +210,11 @@ class _Alignment:
         old, new = self._old[low:high], self._new[left:right]
         self._budget.steps -= 1 + (len(old) + len(new)) // _C_SPEED
         once = _singles(old) & _singles(new)
-        if not once:
+        self._budget.steps -= len(once) // 2
+        if not once or self._budget.steps <= 0:
             return False
         places = {item: place for place, item in enumerate(new, left) if item in once}
         pairs = [(place, places[item]) for place, item in enumerate(old, low) if item in once]
-        self._budget.steps -= len(pairs)
         for old_at, new_at in _longest_rise(pairs):
             if old_at < low or new_at < left:
                 continue

@@ -289,8 +289,9 @@ def _changes(base: list[str], side: list[str]) -> list[Change]:
         joined: list[Change] = []
         for change in found:
             if joined and change.old_start - joined[-1].old_end <= distance:
-                change = Change(joined[-1].old_start, change.old_end, joined.pop().new_start, change.new_end)
-            joined.append(change)
+                joined[-1] = joined[-1]._replace(old_end=change.old_end, new_end=change.new_end)
+            else:
+                joined.append(change)
         found, distance = joined, distance * 4
     return found
 

@@ -109,8 +109,7 @@ def _edits(base: list[str], new: list[str], found: list[Change], rules: Rules) -
     certain: list[Change] = []
     for change in found:
         if certain and _shifts(base, new, certain[-1], change, rules):
-            last = certain.pop()
-            certain.append(Change(last.old_start, change.old_end, last.new_start, change.new_end))
+            certain[-1] = certain[-1]._replace(old_end=change.old_end, new_end=change.new_end)
         else:
             certain.append(change)
     edits: list[_Edit] = []

@@ -109,8 +109,7 @@ def _joined(words: list[str], found: list[Change]) -> list[Change]:
     joined: list[Change] = []
     for change in found:
         if joined and not any(map(_is_word, words[joined[-1].old_end : change.old_start])):
-            last = joined.pop()
-            joined.append(Change(last.old_start, change.old_end, last.new_start, change.new_end))
+            joined[-1] = joined[-1]._replace(old_end=change.old_end, new_end=change.new_end)
         else:
             joined.append(change)
     return joined
