@@ -68,6 +68,15 @@ async def test_an_owner_that_is_away_is_not_complete(redis):
     assert feed.loaded is False
 
 
+def test_what_a_later_release_may_send_is_skipped():
+    known, session = Revocations(), uuid4()
+    for entry in ("root:1:2", "member:a:b", "member:a:b:x", "", "nonsense"):
+        known.add(entry, 100.0)
+    known.add(f"session:{session}", 100.0)
+    known.forget_expired(200.0)
+    assert not known.session_ended(session)
+
+
 def test_membership_versions_only_rise_and_expire():
     known, user, workspace = Revocations(), uuid4(), uuid4()
     known.add(f"member:{workspace}:{user}:3", 100.0)

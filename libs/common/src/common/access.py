@@ -108,6 +108,8 @@ class MembershipProjection:
             async with self._database.transaction() as transaction:
                 await self.keep(transaction, fact)
             self._confirmed[str(user_id), str(workspace_id)] = fact["version"]
+        else:
+            await self._forget(user_id, workspace_id)
         member = bool(fact) and not fact["removed"]
         if not member:
             self._remember_stranger(pair)
@@ -123,6 +125,14 @@ class MembershipProjection:
             "WHERE known.version < excluded.version",
             fact,
         )
+
+    async def _forget(self, user_id: UUID, workspace_id: UUID) -> None:
+        """The owner knows of no such membership: what we hold of it grants nothing any more."""
+        async with self._database.transaction() as transaction:
+            await transaction.execute(
+                f"UPDATE {self._table} SET removed = true WHERE user_id = %(user)s AND workspace_id = %(workspace)s",
+                {"user": user_id, "workspace": workspace_id},
+            )
 
     def _remember_stranger(self, pair: tuple[UUID, UUID]) -> None:
         now = time.monotonic()

@@ -19,7 +19,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OKPKey
 
-from common.errors import ForbiddenError, UnauthorizedError, UnavailableError
+from common.errors import ForbiddenError, NotFoundError, UnauthorizedError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +85,12 @@ class Keys:
         self._backoff = 0.5
         self._asked_in_vain = True
         self._lock = asyncio.Lock()
-        if kept_at.exists():
+        try:
             self._keys = KeySet.import_key_set(json.loads(kept_at.read_text()))
+        except FileNotFoundError:
+            log.info("no JWKS kept from earlier")
+        except (OSError, ValueError, JoseError) as error:
+            log.warning("kept JWKS not readable", extra={"fields": {"cause": repr(error)}})
 
     async def find(self, kid: str) -> KeySet:
         """Key set holding `kid`. Raises `TokenInvalidError` if the issuer has no such key, else `KeysUnavailableError`.
@@ -117,7 +121,7 @@ class Keys:
             try:
                 document = await self._fetch()
                 self._keys = KeySet.import_key_set(dict(document))  # type: ignore[arg-type]
-            except (UnavailableError, JoseError, ValueError) as error:
+            except (UnavailableError, NotFoundError, JoseError, ValueError) as error:
                 log.warning("JWKS not refreshed", extra={"fields": {"cause": str(error)}})
                 self._asked_in_vain = True
                 self._backoff = min(self._backoff * 2, 30.0)
@@ -149,15 +153,17 @@ class Revocations:
         self._members: dict[str, dict[str, int]] = {}
 
     def add(self, entry: str, expires_at: float) -> None:
-        """Take note of an entry until `expires_at` (Unix seconds); doubled and malformed ones do no harm."""
-        kind, _, rest = entry.partition(":")
+        """Take note of an entry until `expires_at` (Unix seconds); kinds a later release may add are skipped."""
+        match entry.split(":"):
+            case ["session", session]:
+                self._sessions.add(session)
+            case ["member", workspace, user, version] if version.isdigit():
+                known = self._members.setdefault(user, {})
+                known[workspace] = max(known.get(workspace, 0), int(version))
+            case _:
+                log.warning("revocation not understood", extra={"fields": {"entry": entry}})
+                return
         self._expires[entry] = expires_at
-        if kind == "session":
-            self._sessions.add(rest)
-        elif kind == "member":
-            workspace, user, version = rest.split(":")
-            known = self._members.setdefault(user, {})
-            known[workspace] = max(known.get(workspace, 0), int(version))
 
     def forget_expired(self, now: float) -> None:
         """Drop what no live token or projection can contradict any more."""

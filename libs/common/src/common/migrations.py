@@ -117,13 +117,15 @@ def _role(connection: psycopg.Connection[Any], name: str, password: str | None) 
     )
 
 
-def install_shared(op: Op, schema: str) -> None:
-    """First revision of every service: outbox, inbox, idempotency, access projection, partition functions.
+def install_shared(op: Op, schema: str, expired: Sequence[str] = ()) -> None:
+    """First revision of every service: outbox, inbox, idempotency, partition functions.
 
-    Frozen with that revision: a later change is a new function called by a new revision.
+    `drop_expired()` also deletes `expired` ("table WHERE condition"). Frozen with that revision: a later change is a
+    new function called by a new revision.
     """
+    deletions = "".join(f"DELETE FROM {schema}.{rows};\n" for rows in expired)
     for statement in SHARED_DDL:
-        op.execute(statement.replace("SCHEMA_NAME", schema))
+        op.execute(statement.replace("-- EXPIRED", deletions).replace("SCHEMA_NAME", schema))
 
 
 def drop_shared(op: Op, schema: str) -> None:
@@ -238,6 +240,7 @@ SHARED_DDL = (
          END LOOP;
          DELETE FROM SCHEMA_NAME.idempotency WHERE created_at < now() - interval '24 hours';
          DELETE FROM SCHEMA_NAME.inbox WHERE processed_at < now() - interval '14 days';
+         -- EXPIRED
        END $$""",
     "REVOKE ALL ON FUNCTION SCHEMA_NAME.ensure_partitions(), SCHEMA_NAME.drop_expired() FROM PUBLIC",
     "GRANT EXECUTE ON FUNCTION SCHEMA_NAME.ensure_partitions(), SCHEMA_NAME.drop_expired() TO SCHEMA_NAME",

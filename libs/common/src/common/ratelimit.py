@@ -1,8 +1,9 @@
 """Token buckets in Redis, one Lua call; a lease spares most requests even that; local buckets if Redis is down."""
 
+import asyncio
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -45,9 +46,13 @@ class _Bucket:
 
 @dataclass(slots=True)
 class _Lease:
-    tokens: int
-    left: int
-    until: float
+    tokens: int = 0
+    left: int = 0
+    until: float = 0.0
+    fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def usable(self) -> bool:
+        return self.tokens > 0 and self.until >= time.monotonic()
 
 
 class RateLimiter:
@@ -63,26 +68,23 @@ class RateLimiter:
     async def take(self, policy: Policy, subject: str) -> dict[str, str]:
         """Spend one token; `RateLimit` headers of the answer. Raises `RateLimitedError` with Retry-After."""
         bucket = f"mdc:rate:{policy.name}:{subject}"
-        now = time.monotonic()
         lease = self._leases.get(bucket)
-        if lease is None or lease.tokens == 0 or lease.until < now:
-            lease = await self._fetch(policy, bucket, now)
+        if lease is None:
+            if len(self._leases) > LOCAL_BUCKETS_KEPT:
+                self._leases.clear()
+            lease = self._leases[bucket] = _Lease()
+        while not lease.usable():
+            async with lease.fetching:  # requests that come at the same time share one call
+                if not lease.usable():
+                    await self._fetch(policy, bucket, lease)
         lease.tokens -= 1
         return _headers(policy, lease.left + lease.tokens)
 
-    async def _fetch(self, policy: Policy, bucket: str, now: float) -> _Lease:
-        granted, left, wait = await self._ask(policy, bucket, now)
+    async def _fetch(self, policy: Policy, bucket: str, lease: _Lease) -> None:
+        granted, left, wait = await self._ask(policy, bucket, time.monotonic())
         if granted < 1:
             raise RateLimitedError(retry_after=wait, limit=policy.per_minute, policy=policy.name)
-        if len(self._leases) > LOCAL_BUCKETS_KEPT:
-            self._leases.clear()
-        lease = self._leases.get(bucket)
-        if lease is None or lease.until < now:
-            lease = self._leases[bucket] = _Lease(0, left, now)
-        # Requests that came at the same time each fetched some: they add up.
-        lease.tokens += granted
-        lease.left, lease.until = left, now + LEASE_SECONDS
-        return lease
+        lease.tokens, lease.left, lease.until = granted, left, time.monotonic() + LEASE_SECONDS
 
     async def _ask(self, policy: Policy, bucket: str, now: float) -> tuple[int, int, float]:
         if now >= self._redis_down_until:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 REDIS_KEY = "mdc:revocations"
 RELOAD_SECONDS = 30.0
 OVERLAP_SECONDS = 120.0
+_NUMBER = re.compile(r"\d{1,12}(\.\d{1,9})?")
 
 
 class Source(Protocol):
@@ -96,4 +98,5 @@ class RevocationFeed:
                 message = await channel.get_message(ignore_subscribe_messages=True, timeout=10.0)
                 if message:
                     expires_at, _, entry = message["data"].decode().partition("|")
-                    self._revocations.add(entry, float(expires_at))
+                    if _NUMBER.fullmatch(expires_at):
+                        self._revocations.add(entry, float(expires_at))

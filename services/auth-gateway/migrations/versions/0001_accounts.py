@@ -10,6 +10,11 @@ down_revision = None
 ME = "(SELECT auth_gateway.app_user())"
 MINE = "ANY((SELECT auth_gateway.my_roots())::uuid[])"
 
+EXPIRED = (
+    "revocation WHERE expires_at < now()",
+    "email_token WHERE expires_at < now()",
+    "session WHERE least(ended_at, expires_at) < now() - interval '30 days'",
+)
 TABLES = (
     """CREATE TABLE auth_gateway.account (
         id uuid PRIMARY KEY,
@@ -115,7 +120,7 @@ FUNCTIONS = (
 
 
 def upgrade() -> None:
-    install_shared(op, "auth_gateway")
+    install_shared(op, "auth_gateway", EXPIRED)
     for statement in TABLES:
         op.execute(statement)
     for table in ("account", "session", "email_token", "workspace", "member", "invitation"):

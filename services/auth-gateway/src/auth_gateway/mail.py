@@ -43,6 +43,7 @@ class FolderMailer:
         self._folder.mkdir(parents=True, exist_ok=True)
         name = f"{time.time_ns()}-{secrets.token_hex(4)}.eml"
         temporary = self._folder / f".{name}"
+        temporary.touch(mode=0o600)  # a mail may hold the secret of an invitation
         temporary.write_bytes(data)
         temporary.replace(self._folder / name)
 

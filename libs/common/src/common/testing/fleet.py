@@ -47,24 +47,28 @@ class Fleet:
         """Serve these until the block ends."""
         fleet = cls()
         running: list[tuple[Any, asyncio.Task[None]]] = []
-        for name in names:
-            app: FastAPI = importlib.import_module(f"{schema_of(name)}.main").create()
-            settings = app.state.settings
-            for served, port, lifespan in (
-                (app, settings.port, "on"),
-                (app.state.internal_app, settings.internal_port, "off"),
-            ):
-                server = listener(served, settings.host, port, lifespan)
-                task = asyncio.create_task(server.serve())
-                running.append((server, task))
-                async with asyncio.timeout(START_SECONDS):
-                    await server.listening.wait()
-            base = f"http://{settings.host}"
-            fleet.services[name] = Service(name, app, f"{base}:{settings.port}", f"{base}:{settings.internal_port}")
-        yield fleet
-        for server, _ in running:
-            server.should_exit = True
-        await asyncio.gather(*(task for _, task in running))
+        try:
+            for name in names:
+                await fleet._start(name, running)
+            yield fleet
+        finally:
+            for server, _ in running:
+                server.should_exit = True
+            await asyncio.gather(*(task for _, task in running), return_exceptions=True)
+
+    async def _start(self, name: str, running: list[tuple[Any, asyncio.Task[None]]]) -> None:
+        app: FastAPI = importlib.import_module(f"{schema_of(name)}.main").create()
+        settings = app.state.settings
+        for served, port, lifespan in (
+            (app, settings.port, "on"),
+            (app.state.internal_app, settings.internal_port, "off"),
+        ):
+            server = listener(served, settings.host, port, lifespan)
+            running.append((server, asyncio.create_task(server.serve())))
+            async with asyncio.timeout(START_SECONDS):
+                await server.listening.wait()
+        base = f"http://{settings.host}"
+        self.services[name] = Service(name, app, f"{base}:{settings.port}", f"{base}:{settings.internal_port}")
 
 
 class Client(httpx.AsyncClient):

@@ -16,6 +16,7 @@ STEPS = 300_000
 
 _FEW_EDITS = 16
 _EDITS_AT_ONCE = 256
+_RUN_SPEED = 64
 _C_SPEED = 16
 _MANY = 4
 
@@ -214,7 +215,7 @@ class _Alignment:
         if not once or self._budget.steps <= 0:
             return False
         places = {item: place for place, item in enumerate(new, left) if item in once}
-        pairs = [(place, places[item]) for place, item in enumerate(old, low) if item in once]
+        pairs = [(place, found) for place, found in enumerate(map(places.get, old), low) if found is not None]
         for old_at, new_at in _longest_rise(pairs):
             if old_at < low or new_at < left:
                 continue
@@ -261,10 +262,14 @@ def _longest_rise(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
     heads: list[int] = []
     before: list[int] = []
     for index, (_, place) in enumerate(pairs):
-        pile = bisect_left(tops, place) if tops and tops[-1] > place else len(tops)
-        before.append(heads[pile - 1] if pile else -1)
-        tops[pile : pile + 1] = [place]
-        heads[pile : pile + 1] = [index]
+        if not tops or place > tops[-1]:
+            before.append(heads[-1] if heads else -1)
+            tops.append(place)
+            heads.append(index)
+        else:
+            pile = bisect_left(tops, place)
+            before.append(heads[pile - 1] if pile else -1)
+            tops[pile], heads[pile] = place, index
     rise = []
     index = heads[-1]
     while index >= 0:
@@ -317,7 +322,7 @@ class _EditScript:
             y = x - (2 * index - edits)
             if -1 < x < width and y < height and old[x] == new[y]:
                 run = common_prefix(old, new, x, y)
-                work += run // _C_SPEED
+                work += run // _RUN_SPEED
                 x, y = x + run, y + run
             row.append(x)
             if x >= 0 and x + y > furthest:
