@@ -22,7 +22,7 @@ _EDITOR: Final = "IN ('" + "', '".join(roles_allowing(Action.EDIT)) + "')"
 
 HEAD: Final = (
     "d.id, d.workspace_id, d.title, d.language, d.kind, d.version, d.content_version, d.body_sha256, d.size, "
-    "d.field_versions, d.access_root_id, d.created_at, d.created_by, d.updated_at, d.updated_by, d.trashed_at"
+    "d.access_root_id, d.created_at, d.created_by, d.updated_at, d.updated_by, d.trashed_at"
 )
 MEMBER: Final = (
     "JOIN documents.access_member m ON m.workspace_id = d.workspace_id AND m.user_id = %(user)s AND NOT m.removed"
@@ -144,9 +144,11 @@ class DocumentRepository:
         return _first(await self._transaction.single(GET, {"id": document_id, "user": self._principal.user_id}))
 
     async def find_for_update(self, document_id: UUID) -> Row | None:
-        """Head and role, the row locked until the transaction ends."""
+        """Head, role and the version that last changed each field; the row is locked until the transaction ends."""
         return await self._transaction.one(
-            GET + " FOR UPDATE OF d", {"id": document_id, "user": self._principal.user_id}
+            f"SELECT {HEAD}, d.field_versions, m.role, m.version AS access_version FROM documents.document d {MEMBER} "
+            "WHERE d.id = %(id)s FOR UPDATE OF d",
+            {"id": document_id, "user": self._principal.user_id},
         )
 
     async def find_with_body(self, document_id: UUID) -> Row | None:

@@ -19,6 +19,7 @@ _EDITS_AT_ONCE = 256
 _RUN_SPEED = 64
 _C_SPEED = 16
 _MANY = 4
+_MAX_ANCHORED = 500_000
 
 
 class Budget:
@@ -208,6 +209,8 @@ class _Alignment:
 
     def _anchor(self, low: int, high: int, left: int, right: int) -> bool:
         """Split a gap at items that occur once on each side, in the longest order both sides share."""
+        if high - low + right - left > _MAX_ANCHORED:
+            return False
         old, new = self._old[low:high], self._new[left:right]
         self._budget.steps -= 1 + (len(old) + len(new)) // _C_SPEED
         once = _singles(old) & _singles(new)
@@ -229,6 +232,7 @@ class _Alignment:
     def _search(self, low: int, high: int, left: int, right: int) -> None:
         """Align a gap without anchors by the shortest edit script; past the limit in place, or by the best start."""
         old, new = self._old[low:high], self._new[left:right]
+        self._budget.steps -= (len(old) + len(new)) // _RUN_SPEED
         script = _EditScript(old, new, self._budget)
         reached_end = script.run(_EDITS_AT_ONCE)
         matches = [] if reached_end else _in_place(old, new, self._budget)
