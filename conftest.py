@@ -37,6 +37,7 @@ def _free_port() -> int:
 def environment(backing: servers.Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Every variable of a fleet on free ports, set for the whole run; schemas migrated."""
     state = tmp_path_factory.mktemp("state")
+    (state / "objects").mkdir()
     made = keys.load(state / "secrets.json")
     database = backing.postgres_url.rsplit("/", 1)[0].split("@")[1] + "/mdcreator"
     _create_database(backing.postgres_url)

@@ -81,6 +81,11 @@ class Layout:
         return self.state / "logs"
 
     @property
+    def objects(self) -> Path:
+        """Made here and never by a service: an empty folder must not take the place of a lost one unseen."""
+        return self.state / "objects"
+
+    @property
     def run(self) -> Path:
         return self.state / "run"
 
@@ -103,7 +108,7 @@ class Layout:
 
     def make(self) -> None:
         """Create the folders; other users may pass through `.state`, not list it."""
-        for folder, mode in ((self.state, 0o711), (self.logs, 0o700), (self.run, 0o700)):
+        for folder, mode in ((self.state, 0o711), (self.logs, 0o700), (self.run, 0o700), (self.objects, 0o700)):
             folder.mkdir(exist_ok=True)
             folder.chmod(mode)
 

@@ -154,6 +154,7 @@ def _fleet(folder: Path, environment: Mapping[str, str]) -> Fleet:
     internal = dict(zip(SERVICES, ports[1::2], strict=False))
     url = f"http://{LOOPBACK}:{ports[-1]}"
     state = own_folder(folder / "state", None)
+    (state / "objects").mkdir()
     values = dict(environment) | {
         "PATH": SYSTEM_PATH,
         "LANG": "C.UTF-8",

@@ -93,3 +93,15 @@ def test_assertions_are_for_one_audience_and_expire(monkeypatch):
         with pytest.raises(TokenInvalidError):
             known["auth-gateway"].verify(bad)
     assert known["auth-gateway"].verify(assertion) == "documents"
+
+
+async def test_not_found_is_a_sign_of_life(peer):
+    client, answers, _, _ = peer
+    answers += [(500, {})] * 4 + [(404, {})] * 6
+    with pytest.raises(PeerUnavailableError):
+        await client.get("auth-gateway", "/internal/x")
+    for _ in range(6):
+        with pytest.raises((PeerNotFoundError, PeerUnavailableError)):
+            await client.get("auth-gateway", "/internal/x")
+    answers += [(500, {})] * 2 + [(200, {})]
+    assert await client.get("auth-gateway", "/internal/x") == {}

@@ -1,11 +1,14 @@
 """Transactions: begun late, committed at the edge, rolled back when anything raises, reconnected after an outage."""
 
 import asyncio
+import os
+import signal
 from uuid import uuid4
 
+import psycopg
 import pytest
 
-from common.database import Database, DatabaseUnavailableError
+from common.database import Database, DatabaseUnavailableError, ValueNotStorableError
 from common.errors import NotFoundError
 
 COUNT = "SELECT count(*) AS n FROM documents.inbox WHERE consumer = %(name)s"
@@ -120,8 +123,6 @@ async def test_an_unreachable_server_is_a_named_503():
 
 
 async def test_idle_connections_that_died_are_replaced_unseen(database, backing):
-    import psycopg
-
     async def ping():
         await database.ping()
 
@@ -130,3 +131,59 @@ async def test_idle_connections_that_died_are_replaced_unseen(database, backing)
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'documents'")
     await asyncio.sleep(0.2)  # termination is only a signal
     await asyncio.gather(*(ping() for _ in range(8)))
+
+
+async def test_a_frozen_server_is_a_503_after_the_deadline(environment, monkeypatch):
+    monkeypatch.setattr("common.database.DEADLINE_SECONDS", 0.3)
+    opened = Database(environment["DOCUMENTS_DATABASE_URL"], max_size=1, timeout=2)
+    await opened.open()
+    async with opened.transaction() as transaction:
+        backend = (await transaction.one("SELECT pg_backend_pid() AS pid"))["pid"]
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(8):
+            with pytest.raises(DatabaseUnavailableError):
+                async with opened.transaction() as transaction:
+                    await transaction.single("SELECT 1 AS one")
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    await opened.ping()
+    await opened.close()
+
+
+async def test_values_postgresql_cannot_hold_are_a_named_422(database):
+    with pytest.raises(ValueNotStorableError):
+        async with database.transaction() as transaction:
+            await transaction.single("SELECT %(at)s::text::timestamptz AS at", {"at": "0001-01-01T00:00:00+23:00"})
+
+
+async def test_a_failing_callback_does_not_keep_the_next_from_running(database):
+    ran = []
+
+    async def fails():
+        raise ValueError("mail server on fire")
+
+    async def note():
+        ran.append(True)
+
+    async with database.transaction() as transaction:
+        transaction.after_commit += [fails, note]
+    assert ran == [True]
+
+
+async def test_replicas_may_keep_house_at_the_same_time(environment):
+    opened = Database(environment["FILES_DATABASE_URL"], max_size=4, timeout=2)
+    await opened.open()
+
+    async def keep_house():
+        async with opened.transaction() as transaction:
+            await transaction.execute("SELECT files.ensure_partitions(), files.drop_expired()")
+            await asyncio.sleep(0.05)
+
+    with psycopg.connect(environment["FILES_OWNER_DATABASE_URL"], autocommit=True) as owner:
+        newest = owner.execute(
+            "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'files.outbox_sent'::regclass"
+        ).fetchone()[0]
+        owner.execute(f"DROP TABLE {newest}")
+    await asyncio.gather(*(keep_house() for _ in range(4)))
+    await opened.close()

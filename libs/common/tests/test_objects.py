@@ -9,6 +9,7 @@ KEY = "bodies/w/abc"
 
 @pytest.fixture
 def store(tmp_path):
+    (tmp_path / "objects").mkdir()
     return FolderStore(tmp_path / "objects")
 
 

@@ -1,10 +1,15 @@
 """Token buckets: the burst, the refill, the lease, and life without Redis."""
 
 import asyncio
+import os
+import signal
+import time
 from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from common.errors import RateLimitedError
 from common.ratelimit import Policy, RateLimiter
@@ -80,3 +85,17 @@ async def test_without_redis_a_local_bucket_limits():
     assert await take(limiter, Policy("t", per_minute=6, burst=5), "s", 9) == 5
     assert await take(limiter, Policy("u", per_minute=6, burst=5, lease=3), "s", 9) == 5
     await nowhere.aclose()
+
+
+async def test_a_frozen_redis_costs_one_wait_not_one_a_request(backing):
+    frozen = Redis.from_url(backing.redis_url, socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
+    limiter = RateLimiter(frozen)
+    await limiter.take(Policy("t", 60, 5), "warm")
+    os.kill(backing["redis"].pid, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        assert await take(limiter, Policy("t", per_minute=6, burst=5), str(uuid4()), 20) == 5
+        assert time.monotonic() - begun < 1.0
+    finally:
+        os.kill(backing["redis"].pid, signal.SIGCONT)
+        await frozen.aclose()

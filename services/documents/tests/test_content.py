@@ -228,3 +228,84 @@ async def test_every_change_leaves_its_event_in_the_outbox(people, place, as_own
     for row, contract in zip(rows, classes, strict=True):
         assert row["type"] == contract.type
         assert contract.model_validate(row["data"], extra="forbid")
+
+
+async def test_a_save_done_before_is_answered_as_it_was(people, place):
+    document = await people.document(place.owner, place.id, "colour one\n")
+    key = {"Idempotency-Key": str(uuid4())}
+    first = await save(place.owner, document["id"], 1, "color one\n", **key)
+    await save(place.editor, document["id"], 2, "couleur one\n")
+    again = await save(place.owner, document["id"], 1, "color one\n", **key)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert await text(place.owner, document["id"]) == "couleur one\n"
+
+
+async def test_edits_and_restores_done_before_are_answered_as_they_were(people, place):
+    document = await people.document(place.owner, place.id, "colour\n")
+    path = f"/v1/documents/{document['id']}"
+    edit_key, restore_key = {"Idempotency-Key": str(uuid4())}, {"Idempotency-Key": str(uuid4())}
+    first = await edit(place.owner, document["id"], 1, {"find": "colour", "replace": "color"}, headers=edit_key)
+    restore = {"If-Match": '"v2"', **restore_key}
+    restored = await place.owner.http.post(f"{path}/versions/1/restore", headers=restore)
+    assert restored.status_code == 200
+    await place.owner.http.delete(path)
+    again = await edit(place.owner, document["id"], 1, {"find": "colour", "replace": "color"}, headers=edit_key)
+    assert again.content == first.content
+    assert (await place.owner.http.post(f"{path}/versions/1/restore", headers=restore)).content == restored.content
+
+
+async def test_parallel_duplicates_of_a_restore_all_get_its_answer(people, place):
+    document = await people.document(place.owner, place.id, "one\n")
+    await save(place.owner, document["id"], 1, "two\n")
+    headers = {"If-Match": '"v2"', "Idempotency-Key": str(uuid4())}
+    path = f"/v1/documents/{document['id']}/versions/1/restore"
+    answers = await asyncio.gather(*(place.owner.http.post(path, headers=headers) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+
+
+async def test_appends_cannot_grow_a_document_past_what_a_save_may_carry(people, place):
+    document = await people.document(place.owner, place.id, "a\n")
+    six = "x" * (6 * 1024 * 1024)
+    assert (await edit(place.owner, document["id"], 1, {"append": six})).status_code == 200
+    refused = await edit(place.owner, document["id"], 1, {"append": six})
+    problem(refused, 413, "document_too_large")
+    assert len(await versions(place.owner, document["id"])) == 2
+
+
+async def test_a_lost_body_is_unavailable_not_unknown(people, place, environment):
+    from pathlib import Path
+
+    document = await people.document(place.owner, place.id, f"{uuid4()}" + "x" * 20_000)
+    path = f"/v1/documents/{document['id']}/content"
+    stored = Path(environment["MDC_OBJECTS_DIR"]) / "bodies" / place.id / document["content_hash"]
+    aside = stored.rename(stored.with_suffix(".aside"))
+    problem(await place.owner.http.get(path), 503, "body_missing")
+    aside.rename(stored)
+    assert (await place.owner.http.get(path)).status_code == 200
+
+
+async def test_other_requests_are_answered_while_a_large_document_is_edited(people, place):
+    document = await people.document(place.owner, place.id, "".join(f"line {n}\n" for n in range(400_000)))
+    edits = [{"find": f"line {n}\n", "replace": f"LINE {n}\n"} for n in range(399_000, 399_200)]
+    working = asyncio.create_task(edit(place.owner, document["id"], 1, *edits))
+    slowest = 0.0
+    while not working.done():
+        begun = asyncio.get_running_loop().time()
+        await place.editor.http.get(f"/v1/documents/{document['id']}")
+        slowest = max(slowest, asyncio.get_running_loop().time() - begun)
+    assert (await working).status_code == 200
+    assert slowest < 1.0
+
+
+@pytest.mark.parametrize("base", ["0", "9"])
+async def test_a_version_that_never_was(people, place, base):
+    document = await people.document(place.owner, place.id, "a\n")
+    problem(await save(place.owner, document["id"], int(base), "b\n"), 412, "version_unknown")
+
+
+async def test_other_charsets_are_refused(people, place):
+    document = await people.document(place.owner, place.id, "a\n")
+    refused = await save(place.owner, document["id"], 1, "b\n", **{"Content-Type": "text/markdown; charset=iso-8859-1"})
+    problem(refused, 415, "unsupported_media_type")

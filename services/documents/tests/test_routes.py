@@ -195,7 +195,7 @@ async def test_trash_and_restore(people, place):
     document = await people.document(place.editor, place.id, "a\n", title="Gone")
     path = f"/v1/documents/{document['id']}"
     stale = await place.editor.http.delete(path, headers={"If-Match": '"v0"'})
-    problem(stale, 412, "version_stale")
+    problem(stale, 412, "version_unknown")
     assert (await place.editor.http.delete(path)).status_code == 204
     assert (await place.editor.http.delete(path)).status_code == 204
     assert (await place.editor.http.get(path)).json()["trashed_at"] is not None
@@ -408,3 +408,9 @@ async def test_lists_run_a_constant_number_of_statements(people, place, fleet, m
     for _ in range(5):
         await people.document(place.owner, workspace)
     assert await count() == few == 1
+
+
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00"])
+async def test_dates_outside_the_calendar(place, since):
+    answer = await place.owner.http.get("/v1/documents", params={"workspace_id": place.id, "updated_since": since})
+    problem(answer, 422, "value_not_storable")

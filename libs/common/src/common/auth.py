@@ -228,7 +228,7 @@ class Authenticator:
                 scope=str(claims["scope"]),
                 email_verified=bool(claims["email_verified"]),
             )
-        except (JoseError, KeyError, ValueError, TypeError) as error:
+        except (JoseError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise TokenInvalidError from error
 
 

@@ -77,14 +77,20 @@ class InternalClient:
         """JSON answer of an internal read. Raises `PeerNotFoundError`, `PeerUnavailableError` after three tries."""
         breaker = self._breakers[service]
         breaker.check(service)
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - jitter
             try:
                 answer = await self._get_once(service, path, params, acting_user)
+            except PeerNotFoundError:
+                breaker.succeeded()
+                raise
             except (aiohttp.ClientError, TimeoutError, PeerUnavailableError) as error:
                 breaker.failed()
                 cause: Exception = error
+                if time.monotonic() > deadline:
+                    break
                 continue
             breaker.succeeded()
             return answer
@@ -96,7 +102,7 @@ class InternalClient:
         session = self._session = self._session or aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         )
-        with telemetry.span(f"GET {service}{path}", SpanKind.CLIENT):
+        with telemetry.span(f"GET {service}", SpanKind.CLIENT):
             headers = {"Authorization": f"Bearer {self._identity.assertion(service, acting_user)}"}
             if context := telemetry.current():
                 headers |= {"traceparent": context.traceparent, "X-Request-Id": context.request_id}

@@ -4,11 +4,14 @@ Statements are plain SQL on the psycopg connection; no ORM is loaded (ADR-0003).
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
+import os
 import re
 import select
-from collections.abc import AsyncIterator, Mapping, Sequence
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,7 +27,7 @@ from psycopg.sql import Literal
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from common import telemetry
-from common.errors import ServiceError, UnavailableError
+from common.errors import ServiceError, UnavailableError, UnprocessableError
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,8 @@ Params = Mapping[str, Any]
 #: Failures that mean "the database is away", not "the statement is wrong".
 OUTAGE = (psycopg.OperationalError, PoolTimeout, pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow)
 
+DEADLINE_SECONDS = 10.0
+"""Longer than the runtime roles' statement_timeout (8 s): reached only if the server does not run at all."""
 KEEPALIVES = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -50,6 +55,13 @@ class DatabaseUnavailableError(UnavailableError):
     title = "The database is not reachable"
 
 
+class ValueNotStorableError(UnprocessableError):
+    """A value passed every check and is still outside what PostgreSQL can hold, such as a date."""
+
+    code = "value_not_storable"
+    title = "A value is out of range"
+
+
 class Connection(AsyncConnection[DictRow]):
     """A pooled connection that remembers which statements it has prepared."""
 
@@ -58,6 +70,19 @@ class Connection(AsyncConnection[DictRow]):
         self.known: set[bytes] = set()
         self._readable = select.poll()
         self._readable.register(self.pgconn.socket, select.POLLIN)
+
+    async def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        """Wait for the server, but not for ever: a frozen one neither answers nor hangs up."""
+        timer = asyncio.get_running_loop().call_later(DEADLINE_SECONDS, self._cut)
+        try:
+            return await super().wait(gen, interval, timeout)
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        log.warning("no answer from the database, connection cut")
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.pgconn.socket)) as line:
+            line.shutdown(socket.SHUT_RDWR)
 
     def hung_up(self) -> bool:
         """Whether the server closed this idle connection: only then is there anything to read."""
@@ -117,10 +142,18 @@ class Transaction:
         self._pool = pool
         self._user_id = user_id
         self._connection: Connection | None = None
-        self.after_commit: list[Any] = []
+        self.begun = 0
+        """How often a database transaction was begun for this request."""
+        self.after_commit: list[Callable[[], Awaitable[None]]] = []
+
+    @property
+    def open(self) -> bool:
+        """Whether a database transaction is open now."""
+        return self._connection is not None
 
     async def _begin(self) -> Connection:
         connection = self._connection = await self._checkout()
+        self.begun += 1
         await connection.execute(b"BEGIN; SELECT set_config('app.user_id', '%b', true)" % self._user())
         return connection
 
@@ -150,6 +183,8 @@ class Transaction:
                 return await connection.execute(statement, params)
         except OUTAGE as error:
             raise DatabaseUnavailableError from error
+        except pg.DataError as error:
+            raise ValueNotStorableError from error
 
     async def single(self, statement: str, params: Params | None = None) -> list[Row]:
         """Rows of a statement that is a transaction by itself, read or write.
@@ -167,14 +202,15 @@ class Transaction:
                 return await self._alone(statement, params or {})
         except OUTAGE as error:
             raise DatabaseUnavailableError from error
+        except pg.DataError as error:
+            raise ValueNotStorableError from error
 
     async def _alone(self, statement: str, params: Params) -> list[Row]:
         prepared = prepared_statement(statement)
         connection = await self._checkout()
         try:
             if prepared.name not in connection.known:
-                await connection.execute(prepared.prepare)
-                connection.known.add(prepared.name)
+                await self._prepare(connection, prepared)
             values = b", ".join([_literal(params[name], connection) for name in prepared.order])
             call = b"EXECUTE %b(%b)" % (prepared.name, values) if values else b"EXECUTE %b" % prepared.name
             # PostgreSQL runs a message of several statements as one transaction.
@@ -187,6 +223,14 @@ class Transaction:
             return [dict(zip(prepared.columns, row, strict=True)) for row in rows]
         finally:
             await self._pool.putconn(connection)
+
+    async def _prepare(self, connection: Connection, prepared: Prepared) -> None:
+        try:
+            await connection.execute(prepared.prepare)
+        except BaseException:  # cancelled, say: whether it is prepared is unknown, so nobody may use it again
+            await connection.close()
+            raise
+        connection.known.add(prepared.name)
 
     def _user(self) -> bytes:
         return str(self._user_id).encode() if self._user_id else b""
@@ -206,9 +250,12 @@ class Transaction:
     async def commit(self) -> None:
         """Make the effects durable, then run what waits for that; nobody but the edge calls this."""
         await self._end("COMMIT")
-        for callback in self.after_commit:
-            await callback()
-        self.after_commit.clear()
+        waiting, self.after_commit = self.after_commit, []
+        for callback in waiting:
+            try:
+                await callback()
+            except Exception:
+                log.exception("what waited for the commit failed")
 
     async def _end(self, verb: str) -> None:
         connection, self._connection = self._connection, None

@@ -3,11 +3,14 @@
 import json
 import logging
 import re
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import psycopg
 from opentelemetry.trace import SpanKind
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from common import telemetry
@@ -64,9 +67,9 @@ class Edge:
                 await self._serve(scope, receive, send, headers)
 
     async def _serve_traced(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
-        with telemetry.span(
-            scope["method"], SpanKind.SERVER, **{"http.request.method": scope["method"], "url.path": scope["path"]}
-        ) as span:
+        # Not the path: some hold the secret of an invitation. The route says which it was.
+        attributes = {"http.request.method": scope["method"]}
+        with telemetry.span(scope["method"], SpanKind.SERVER, **attributes) as span:
 
             async def observe(message: Message) -> None:
                 if message["type"] == "http.response.start" and span:
@@ -76,6 +79,7 @@ class Edge:
             await self._serve(scope, receive, observe, headers)
             if span and (route := scope.get("route")):
                 span.update_name(f"{scope['method']} {route.path}")
+                span.set_attribute("http.route", route.path)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
         started = False
@@ -97,9 +101,11 @@ class Edge:
             if not length.isdigit() or int(length) > self._body_limit:
                 raise TooLargeError(f"the limit is {self._body_limit} bytes")
             await self._app(scope, self._limited(receive), decorate)
+        except ClientDisconnect:
+            log.info("the client went away")
         except Exception as error:
             if not isinstance(error, ServiceError):
-                log.exception("unhandled error", extra={"fields": {"path": scope["path"]}})
+                log.error("unhandled error", extra={"fields": _described(error, scope)})  # noqa: TRY400
             if started:
                 raise
             failure = error if isinstance(error, ServiceError) else InternalError()
@@ -117,6 +123,17 @@ class Edge:
             return message
 
         return limited
+
+
+def _described(error: Exception, scope: Scope) -> dict[str, Any]:
+    """What the log may know of a bug: a database error's text quotes the statement's values, so it stays out."""
+    database = isinstance(error, psycopg.Error)
+    return {
+        "route": getattr(scope.get("route"), "path", None),
+        "error": type(error).__name__,
+        "detail": getattr(error, "sqlstate", None) if database else str(error),
+        "stack": "".join(traceback.format_tb(error.__traceback__)),
+    }
 
 
 _READ = frozenset((b"traceparent", b"x-request-id", b"x-forwarded-for", b"content-length"))

@@ -49,6 +49,7 @@ class IdempotencyKey:
         key = request.headers.get("idempotency-key")
         if key is not None and not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
             raise IdempotencyKeyInvalidError
+        self._claimed_in = 0
         self._row: dict[str, Any] | None = key and {  # type: ignore[assignment]
             "user": user_id,
             "method": request.method,
@@ -56,28 +57,40 @@ class IdempotencyKey:
             "key": key,
         }
 
-    async def claim(self) -> None:
-        """First write of the effect. Raises `Replay` if it was done before, else `IdempotencyKeyReusedError`."""
+    async def replay(self) -> None:
+        """Before anything is decided: raises `Replay` if this request was done before.
+
+        Raises `IdempotencyKeyReusedError` if the key belongs to another request.
+        """
         if not self._row:
             return
         self._row["hash"] = hashlib.sha256(
             self._request.headers.get("if-match", "").encode() + b"\n" + await self._request.body()
         ).digest()
+        known = await self._transaction.single(
+            f"SELECT request_hash, status, headers, body FROM {self._table} "
+            "WHERE user_id = %(user)s AND method = %(method)s AND path = %(path)s AND key = %(key)s",
+            self._row,
+        )
+        if known and known[0]["request_hash"] != self._row["hash"]:
+            raise IdempotencyKeyReusedError
+        if known:
+            raise Replay(known[0]["status"], known[0]["headers"], known[0]["body"])
+
+    async def claim(self) -> None:
+        """First write of the effect; a concurrent duplicate waits here and then raises `Replay`."""
+        if not self._row or (self._transaction.open and self._claimed_in == self._transaction.begun):
+            return
+        if "hash" not in self._row:
+            await self.replay()
         claimed = await self._transaction.one(
             f"INSERT INTO {self._table} (user_id, method, path, key, request_hash) "
             "VALUES (%(user)s, %(method)s, %(path)s, %(key)s, %(hash)s) ON CONFLICT DO NOTHING RETURNING true",
             self._row,
         )
-        if claimed:
-            return
-        known = await self._transaction.one(
-            f"SELECT request_hash, status, headers, body FROM {self._table} "
-            "WHERE user_id = %(user)s AND method = %(method)s AND path = %(path)s AND key = %(key)s",
-            self._row,
-        )
-        if known is None or known["request_hash"] != self._row["hash"]:
-            raise IdempotencyKeyReusedError
-        raise Replay(known["status"], known["headers"], known["body"])
+        if not claimed:
+            await self.replay()
+        self._claimed_in = self._transaction.begun
 
     async def keep(self, response: Response) -> Response:
         """Last write of the effect: store its answer."""

@@ -102,8 +102,8 @@ def provision(admin_url: str, service: str, *, owner: tuple[str, str], runtime: 
             "GRANT USAGE ON SCHEMA {schema} TO {runtime}",
             "GRANT USAGE, CREATE ON SCHEMA {schema} TO {definer}",
             "ALTER ROLE {runtime} SET idle_in_transaction_session_timeout = '30s'",
-            "ALTER ROLE {runtime} SET statement_timeout = '15s'",
-            "ALTER ROLE {runtime} SET lock_timeout = '10s'",
+            "ALTER ROLE {runtime} SET statement_timeout = '8s'",
+            "ALTER ROLE {runtime} SET lock_timeout = '5s'",
         ):
             connection.execute(sql.SQL(statement).format(**names))
 
@@ -220,6 +220,7 @@ SHARED_DDL = (
        SET search_path = '' AS $$
        DECLARE day date;
        BEGIN
+         PERFORM pg_advisory_xact_lock(hashtext('SCHEMA_NAME.housekeeping'));  -- replicas keep house at the same time
          FOR day IN SELECT d::date FROM generate_series(current_date - 1, current_date + 7, interval '1 day') AS d LOOP
            EXECUTE format(
              'CREATE TABLE IF NOT EXISTS SCHEMA_NAME.%I PARTITION OF SCHEMA_NAME.outbox_sent '
@@ -231,6 +232,7 @@ SHARED_DDL = (
        SET search_path = '' AS $$
        DECLARE part name;
        BEGIN
+         PERFORM pg_advisory_xact_lock(hashtext('SCHEMA_NAME.housekeeping'));
          FOR part IN
            SELECT c.relname FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
            WHERE i.inhparent = 'SCHEMA_NAME.outbox_sent'::regclass

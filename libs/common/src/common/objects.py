@@ -1,7 +1,6 @@
 """Objects (large bodies, files): a small port and its adapter on a local folder."""
 
 import asyncio
-import contextlib
 import os
 import re
 import secrets
@@ -40,11 +39,12 @@ class ObjectStore(Protocol):
 
 
 class FolderStore:
-    """Objects as files: written aside, flushed to disk (file and folder), then renamed."""
+    """Objects as files: written aside, flushed to disk (file and folder), then renamed.
+
+    The folder itself is never made here: an empty one in the place of a lost mount would swallow what is acknowledged.
+    """
 
     def __init__(self, root: Path) -> None:
-        with contextlib.suppress(OSError):  # a store that is away is a 503, not a service that does not start
-            root.mkdir(parents=True, exist_ok=True)
         self._root = root
 
     def _path(self, key: str) -> Path:

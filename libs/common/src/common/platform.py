@@ -46,7 +46,7 @@ class Platform:
             settings.redis_url.get_secret_value(),
             socket_timeout=REDIS_TIMEOUT_SECONDS,
             socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 1),
+            retry=Retry(NoBackoff(), 0),
         )
         self.identity = ServiceIdentity(
             settings.service, settings.service_key.get_secret_value(), settings.service_public_keys

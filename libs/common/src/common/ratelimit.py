@@ -12,6 +12,7 @@ from common.errors import RateLimitedError
 
 LOCAL_BUCKETS_KEPT = 20_000
 LEASE_SECONDS = 1.0
+REDIS_BACKOFF_SECONDS = 5.0
 
 # KEYS[1] bucket; ARGV: capacity, tokens per second, wanted. Returns {granted, left, ms until the next token}.
 _TAKE = """
@@ -94,7 +95,7 @@ class RateLimiter:
                 )
                 return granted, left, wait_ms / 1000
             except (RedisError, OSError):
-                self._redis_down_until = now + 1.0
+                self._redis_down_until = time.monotonic() + REDIS_BACKOFF_SECONDS
         return self._ask_locally(policy, bucket, now)
 
     def _ask_locally(self, policy: Policy, name: str, now: float) -> tuple[int, int, float]:

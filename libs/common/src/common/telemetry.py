@@ -98,7 +98,12 @@ def span(name: str, kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> It
     tracer = trace.get_tracer("mdcreator")
     outer = context.span_id
     with tracer.start_as_current_span(
-        name, trace.set_span_in_context(NonRecordingSpan(parent)), kind, attributes, set_status_on_exception=True
+        name,
+        trace.set_span_in_context(NonRecordingSpan(parent)),
+        kind,
+        attributes,
+        record_exception=False,  # the text of a database error may quote what somebody wrote
+        set_status_on_exception=True,
     ) as active:
         context.span_id = f"{active.get_span_context().span_id:016x}"
         try:

@@ -6,6 +6,7 @@ from common.errors import (
     GoneError,
     NotFoundError,
     PreconditionFailedError,
+    TooLargeError,
     UnavailableError,
     UnprocessableError,
 )
@@ -93,6 +94,27 @@ class ContentNotTextError(UnprocessableError):
 
     code = "content_not_text"
     title = "The content is not UTF-8 text"
+
+
+class DocumentTooLargeError(TooLargeError):
+    """The content would exceed what a save may carry; nothing was stored."""
+
+    code = "document_too_large"
+    title = "The document would be too large"
+
+
+class BodyMissingError(UnavailableError):
+    """The body of an existing version is not in the object store right now."""
+
+    code = "body_missing"
+    title = "The content cannot be read at the moment"
+
+
+class TooManyMergesError(UnavailableError):
+    """Too many large merges are waiting; nothing was stored."""
+
+    code = "too_many_merges"
+    title = "Too many large documents are being merged"
 
 
 class TooManyWritersError(UnavailableError):

@@ -110,9 +110,11 @@ async def get_content(document_id: UUID, request: Request, documents: Documents)
 
 
 @router.put("/{document_id}/content", response_model=DocumentSaved, openapi_extra=_CONTENT_BODY)
-async def save_content(document_id: UUID, request: Request, documents: Documents, terms: WriteTerms) -> Response:
+async def save_content(
+    document_id: UUID, request: Request, documents: Documents, terms: WriteTerms, key: Key
+) -> Response:
     """Replace the content seen at `If-Match`; what others wrote since is merged, an overlap is a 412."""
-    return _saved(await documents.save(document_id, await _content(request), terms))
+    return await key.keep(_saved(await documents.save(document_id, await _content(request), terms, key.claim)))
 
 
 @router.patch("/{document_id}/content", response_model=DocumentSaved)
@@ -189,7 +191,10 @@ async def restore_version(
 
 
 async def _content(request: Request) -> bytes:
-    media_type = request.headers.get("content-type", "text/markdown").partition(";")[0].strip().lower()
+    media_type, _, parameters = request.headers.get("content-type", "text/markdown").lower().partition(";")
+    media_type = media_type.strip()
+    if "charset" in parameters and "utf-8" not in parameters and "utf8" not in parameters:
+        raise UnsupportedMediaTypeError("Markdown is UTF-8")
     if media_type in ("text/markdown", "text/plain"):
         return await request.body()
     if media_type != "application/json":

@@ -2,15 +2,18 @@
 
 import asyncio
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import zstandard
 
-from common.objects import ObjectStore
+from common.objects import ObjectMissingError, ObjectStore
 
-from .errors import BodyCorruptError
+from .errors import BodyCorruptError, BodyMissingError, DocumentTooLargeError
+
+log = logging.getLogger(__name__)
 
 LEVEL = 3
 OFF_LOOP_BYTES = 256 * 1024
@@ -45,12 +48,15 @@ def _decompress(data: bytes, size: int) -> bytes:
 class BodyStore:
     """Turns content into bodies and stored bodies into content."""
 
-    def __init__(self, objects: ObjectStore, inline_below: int) -> None:
+    def __init__(self, objects: ObjectStore, *, inline_below: int, limit: int) -> None:
         self._objects = objects
         self._inline_below = inline_below
+        self._limit = limit
 
     async def prepare(self, content: bytes) -> Body:
-        """Hash `content`, compress it if it will be inline."""
+        """Hash `content`, compress it if it will be inline. Raises `DocumentTooLargeError`."""
+        if len(content) > self._limit:
+            raise DocumentTooLargeError(f"{len(content)} bytes, the limit is {self._limit}")
         if len(content) < self._inline_below:
             return Body(content, _sha256(content), _compress(content))
         return Body(content, await asyncio.to_thread(_sha256, content), None)
@@ -64,14 +70,22 @@ class BodyStore:
     async def read(self, stored: dict[str, Any]) -> bytes:
         """Content of a row with workspace_id, body_sha256, size, data; hold no transaction if `data` is None.
 
-        Raises `ObjectStoreUnavailableError`, and `BodyCorruptError` if the bytes are not those that were saved.
+        Raises `ObjectStoreUnavailableError`, `BodyMissingError`, and `BodyCorruptError` if the bytes are not those
+        that were saved.
         """
         data = stored["data"]
         if data is None:
-            data = await self._objects.get(_key(stored["workspace_id"], stored["body_sha256"]))
+            data = await self._fetch(_key(stored["workspace_id"], stored["body_sha256"]))
         if stored["size"] >= OFF_LOOP_BYTES:
             return await asyncio.to_thread(_verified, data, stored["size"], stored["body_sha256"])
         return _verified(data, stored["size"], stored["body_sha256"])
+
+    async def _fetch(self, key: str) -> bytes:
+        try:
+            return await self._objects.get(key)
+        except ObjectMissingError as error:
+            log.error("a body is missing in the object store", extra={"fields": {"key": key}})  # noqa: TRY400
+            raise BodyMissingError from error
 
 
 def _verified(data: bytes, size: int, sha256: str) -> bytes:

@@ -7,7 +7,7 @@ wrong one.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from operator import eq
 from typing import NamedTuple
 
@@ -71,16 +71,7 @@ def common_prefix(
         count += 1
     if count < near:
         return count
-    step, growing = _C_SPEED, True
-    while count < limit and step:
-        size = min(step, limit - count)
-        if left[at + count : at + count + size] == right[other + count : other + count + size]:
-            count += size
-            step = step * 2 if growing else step
-        else:
-            growing = False
-            step = size // 2
-    return count
+    return _gallop(count, limit, lambda low, high: left[at + low : at + high] == right[other + low : other + high])
 
 
 def common_suffix(
@@ -100,10 +91,15 @@ def common_suffix(
         count += 1
     if count < near:
         return count
+    return _gallop(count, limit, lambda low, high: left[at - high : at - low] == right[other - high : other - low])
+
+
+def _gallop(count: int, limit: int, equal: Callable[[int, int], bool]) -> int:
+    """Extend a run of equal items by comparing whole slices, larger ones as long as they are equal."""
     step, growing = _C_SPEED, True
     while count < limit and step:
         size = min(step, limit - count)
-        if left[at - count - size : at - count] == right[other - count - size : other - count]:
+        if equal(count, count + size):
             count += size
             step = step * 2 if growing else step
         else:
@@ -149,17 +145,17 @@ def _settled(found: list[Change], old: Sequence[Hashable], new: Sequence[Hashabl
 
 
 def _replacement(first: Change, second: Change, old: Sequence[Hashable], new: Sequence[Hashable]) -> Change | None:
-    inserts = first.old_start == first.old_end, second.old_start == second.old_end
-    deletes = first.new_start == first.new_end, second.new_start == second.new_end
-    if not (inserts[0] and deletes[1]) and not (deletes[0] and inserts[1]):
+    """Move an insertion up to a deletion before it, or a deletion up to an insertion, if it fits there as well."""
+    if first.new_start == first.new_end and second.old_start == second.old_end:
+        items, start, end = new, second.new_start, second.new_end
+    elif first.old_start == first.old_end and second.new_start == second.new_end:
+        items, start, end = old, second.old_start, second.old_end
+    else:
         return None
     gap = second.old_start - first.old_end
-    if _slide(first, old, new, second.old_start) == gap:
-        return Change(first.old_start + gap, second.old_end, first.new_start + gap, second.new_end)
-    items, start, end = (new, second.new_start, second.new_end) if inserts[1] else (old, *second[:2])
-    if common_suffix(items, items, start, end, gap) == gap:
-        return Change(first.old_start, second.old_end - gap, first.new_start, second.new_end - gap)
-    return None
+    if common_suffix(items, items, start, end, gap) < gap:
+        return None
+    return Change(first.old_start, second.old_end - gap, first.new_start, second.new_end - gap)
 
 
 def _slide(change: Change, old: Sequence[Hashable], new: Sequence[Hashable], ceiling: int) -> int:

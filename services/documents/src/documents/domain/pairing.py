@@ -108,7 +108,7 @@ def _edits(base: list[str], new: list[str], found: list[Change], rules: Rules) -
         return [_Edit(*change) for change in found]
     certain: list[Change] = []
     for change in found:
-        if certain and _shifts(base, new, certain[-1], change, rules):
+        if certain and _is_one(base, new, certain[-1], change, rules):
             certain[-1] = certain[-1]._replace(old_end=change.old_end, new_end=change.new_end)
         else:
             certain.append(change)
@@ -120,9 +120,15 @@ def _edits(base: list[str], new: list[str], found: list[Change], rules: Rules) -
     return edits
 
 
-def _shifts(base: list[str], new: list[str], first: Change, second: Change, rules: Rules) -> bool:
-    """Tell whether what is between two changes matches as well if shifted, so that they may mean other items."""
+def _is_one(base: list[str], new: list[str], first: Change, second: Change, rules: Rules) -> bool:
+    """Tell whether two changes of one side count as one.
+
+    They do if nothing keeps them apart, or if what is between them matches as well when shifted: then they may mean
+    other items than those.
+    """
     size = second.old_start - first.old_end
+    if not rules.apart(first.old_end, second.old_start):
+        return True
     if all(map(rules.blank, base[first.old_end : second.old_start])):
         return False
     return any(
@@ -137,7 +143,11 @@ def _shifts(base: list[str], new: list[str], first: Change, second: Change, rule
 
 
 def _edit(base: list[str], new: list[str], change: Change, floor: int, ceiling: int, rules: Rules) -> _Edit:
-    """Find how far what a change adds or removes may move within `[floor, ceiling)`; widen it over items with text."""
+    """Find how far a change may move within `[floor, ceiling)`, or widen it over what it may mean as well.
+
+    Added items may have been put elsewhere if they end as what follows them does, or begin as what precedes them;
+    likewise removed ones. Past blank items that makes no difference, past others it would be a guess.
+    """
     start, end, new_start, new_end = change
     more = (new_end - new_start) - (end - start)
     if start < end and new_start < new_end and all(map(rules.blank, [*base[start:end], *new[new_start:new_end]])):
@@ -145,11 +155,14 @@ def _edit(base: list[str], new: list[str], change: Change, floor: int, ceiling: 
     if not more:
         return _Edit(*change)
     items, low, high = (new, new_start, new_end) if more > 0 else (base, start, end)
-    up = common_suffix(items, items, low, low + abs(more), min(start - floor, _MAX_SLACK))
-    down = common_prefix(items, items, high - abs(more), high, min(ceiling - end, _MAX_SLACK))
-    if all(map(rules.blank, base[start - up : start])) and all(map(rules.blank, base[end : end + down])):
-        return _Edit(*change, slack=up if start == end or new_start == new_end else 0)
-    return _Edit(start - up, end + down, new_start - up, new_end + down)
+    sizes = {abs(more), *range(1, min(high - low, _MAX_SHIFT))}
+    ups = [common_suffix(items, items, low, low + size, min(start - floor, _MAX_SLACK)) for size in sizes]
+    downs = [common_prefix(items, items, high - size, high, min(ceiling - end, _MAX_SLACK)) for size in sizes]
+    up = max((by for by in ups if not all(map(rules.blank, base[start - by : start]))), default=0)
+    down = max((by for by in downs if not all(map(rules.blank, base[end : end + by]))), default=0)
+    if up or down or low + abs(more) < high:
+        return _Edit(start - up, end + down, new_start - up, new_end + down)
+    return _Edit(*change, slack=common_suffix(items, items, low, high, min(start - floor, _MAX_SLACK)))
 
 
 def _groups(edits: _Group, rules: Rules) -> list[_Group]:
@@ -178,9 +191,8 @@ def _meet(first: _Edit, second: _Edit, rules: Rules, *, movable: bool) -> bool:
         gap = second.start - first.end + by
         if gap > 0 and rules.apart(first.end - by, second.start):
             first.move_up(by)
-            second.slack = min(second.slack, gap - 1)
-            while second.slack and not rules.apart(first.end, second.start - second.slack):
-                second.slack -= 1
+            if not rules.apart(first.end, second.start - second.slack):
+                second.slack = 0
             return False
     return not _may_touch(first, second, rules)
 

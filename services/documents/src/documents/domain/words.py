@@ -47,7 +47,9 @@ def merge_words(
     budget.steps -= _STEPS_PER_CALL + sum(sizes) // 4
     if max(sizes) > CAP:
         return None
-    found = [changes(words.texts, side.texts, budget) for side in sides]
+    shares = [Budget(budget.steps // 2) for _ in sides]
+    found = [changes(words.texts, side.texts, share) for side, share in zip(sides, shares, strict=True)]
+    budget.steps = sum(share.steps for share in shares)
     if any(_rewritten(words.texts, of_side) for of_side in found):
         return None
     joined = [_joined(words.texts, of_side) for of_side in found]

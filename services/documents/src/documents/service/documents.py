@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from common import pagination
@@ -14,8 +14,8 @@ from common.contracts.documents import DocumentRestored, DocumentTrashed, Docume
 from common.database import Row
 from common.identifiers import uuid7
 
-from . import domain, schemas
-from .errors import (
+from .. import domain, schemas
+from ..errors import (
     ActionForbiddenError,
     ContentNotTextError,
     DocumentNotFoundError,
@@ -29,16 +29,15 @@ from .errors import (
     VersionStaleError,
     WorkspaceNotFoundError,
 )
-from .repository import DocumentRepository, Write
-from .schemas import DocumentCreate, DocumentUpdate
-from .storage import Body, BodyStore
+from ..repository import DocumentRepository, Write
+from ..schemas import DocumentCreate, DocumentUpdate
+from ..storage import Body, BodyStore
+from .workbench import Workbench
 
 ATTEMPTS = 60
 PAUSE_SECONDS = 0.002
-OFF_LOOP_BYTES = 128 * 1024
 
 Claim = Callable[[], Awaitable[None]]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,13 @@ class DocumentService:
         self,
         repository: DocumentRepository,
         bodies: BodyStore,
+        workbench: Workbench,
         memberships: MembershipProjection,
         principal: Principal,
     ) -> None:
         self._repository = repository
         self._bodies = bodies
+        self._workbench = workbench
         self._memberships = memberships
         self._principal = principal
 
@@ -125,7 +126,7 @@ class DocumentService:
             )
         return pagination.page(rows, limit, column, "id")
 
-    async def save(self, document_id: UUID, content: bytes, terms: Terms) -> Saved:
+    async def save(self, document_id: UUID, content: bytes, terms: Terms, claim: Claim) -> Saved:
         """Replace the content the caller had seen at version `terms.base`; merge with what came since.
 
         Same bytes make no new version. Raises `EditConflictError`, `VersionStaleError` (strict), `VersionAheadError`,
@@ -136,6 +137,7 @@ class DocumentService:
             head = await self._require(document_id, Action.EDIT)
             await self._put(head["workspace_id"], body)
         write = Write("save", terms.base)
+        await claim()
         saved = await self._repository.save(document_id, body, write, terms.base or 0)
         if saved:
             return Saved(saved, merged=False)
@@ -145,7 +147,7 @@ class DocumentService:
                 return content
             return await self._merge(seen, current, content, terms)
 
-        return await self._reconcile(document_id, propose, write, terms)
+        return await self._reconcile(document_id, propose, write, terms, claim)
 
     async def edit(
         self, document_id: UUID, wanted: Sequence[schemas.ContentChange], terms: Terms, claim: Claim
@@ -159,8 +161,8 @@ class DocumentService:
 
         async def propose(current: Row, seen: Row) -> bytes:
             if additions or current is seen:
-                return _edited(await self._content_of(current), edits)
-            return await self._merge(seen, current, _edited(await self._content_of(seen), edits), terms)
+                return await self._edited(current, edits)
+            return await self._merge(seen, current, await self._edited(seen, edits), terms)
 
         return await self._reconcile(document_id, propose, Write("edit", terms.base), terms, claim)
 
@@ -236,7 +238,7 @@ class DocumentService:
             raise VersionNotFoundError
         old_content = await self._content_of(old) if old else b""
         new_content = await self._content_of(new)
-        return await _off_loop(
+        return await self._workbench.run(
             domain.unified_diff,
             old_content,
             new_content,
@@ -250,7 +252,7 @@ class DocumentService:
         propose: Callable[[Row, Row], Awaitable[bytes]],
         write: Write,
         terms: Terms,
-        claim: Claim | None = None,
+        claim: Claim,
     ) -> Saved:
         """Compare-and-set: propose a content for the current head, save it if the head is still that, else again."""
         for attempt in range(ATTEMPTS):
@@ -265,8 +267,7 @@ class DocumentService:
             unchanged = body.sha256 == current["body_sha256"]
             if body.inline is None and not unchanged:
                 await self._put(current["workspace_id"], body)
-            if claim:
-                await claim()
+            await claim()
             if unchanged:
                 return Saved(current, merged=stale)
             merged = replace(write, merged=stale, contributors=authors)
@@ -277,7 +278,7 @@ class DocumentService:
         raise TooManyWritersError
 
     async def _merge(self, seen: Row, current: Row, proposed: bytes, terms: Terms) -> bytes:
-        result = await _off_loop(
+        result = await self._workbench.run(
             domain.merge_edits, await self._content_of(seen), await self._content_of(current), proposed
         )
         if result.content is not None:
@@ -286,6 +287,13 @@ class DocumentService:
         if terms.preview:
             details["hunks"] = [asdict(hunk) | {"conflict": hunk.conflict} for hunk in result.hunks]
         raise EditConflictError(**details)
+
+    async def _edited(self, row: Row, edits: Sequence[domain.Edit]) -> bytes:
+        base = await self._content_of(row)
+        try:
+            return await self._workbench.run(_apply, base, edits=edits)
+        except (domain.FindNotFoundError, domain.FindAmbiguousError) as error:
+            raise EditNotApplicableError(str(error)) from error
 
     async def _writable(self, document_id: UUID, base: int | None) -> Row:
         current = await self._require(document_id, Action.EDIT, with_body=True)
@@ -354,7 +362,7 @@ def _permitted(head: Row, action: Action) -> Row:
 
 
 def _check_base(head: Row, base: int | None) -> None:
-    if base is not None and base > head["version"]:
+    if base is not None and not 0 < base <= head["version"]:
         raise VersionAheadError(**_current(head))
 
 
@@ -388,15 +396,5 @@ def _edit(change: schemas.ContentChange) -> domain.Edit:
             return domain.Prepend(change.prepend)
 
 
-def _edited(base: bytes, edits: Sequence[domain.Edit]) -> bytes:
-    try:
-        return domain.apply_edits(base.decode(), edits).encode()
-    except (domain.FindNotFoundError, domain.FindAmbiguousError) as error:
-        raise EditNotApplicableError(str(error)) from error
-
-
-async def _off_loop(function: Callable[..., T], *contents: bytes, **options: Any) -> T:
-    """Small inputs are cheaper to compute than to hand over; large ones must not hold up other requests."""
-    if sum(map(len, contents)) < OFF_LOOP_BYTES:
-        return function(*contents, **options)
-    return await asyncio.to_thread(function, *contents, **options)
+def _apply(base: bytes, *, edits: Sequence[domain.Edit]) -> bytes:
+    return domain.apply_edits(base.decode(), edits).encode()
