@@ -6,6 +6,8 @@ from uuid import uuid4
 
 import pytest
 
+from auth_gateway.repository import WorkspaceRepository
+
 
 @pytest.fixture
 async def invited(people, mailed_secret):
@@ -191,6 +193,82 @@ async def test_inviting_floods_nobody(people, refused, mails):
         answers.append(await ada.http.post(f"/v1/workspaces/{workspace}/invitations", json={"email": email}))
     refused(answers[-1], 429, "rate_limited")
     assert len(mails(email)) <= 6
+
+
+async def test_nobody_can_use_up_the_mails_of_an_address_to_keep_its_owner_out(people, visitor, refused):
+    email = f"{uuid4()}@example.org"
+    anonymous, eve, mallory = visitor(), await people.person("Eve"), await people.person("Mallory")
+    workspace = await people.workspace(eve)
+    await people.join(workspace, mallory, "editor")
+    path = f"/v1/workspaces/{workspace}/invitations"
+    for _ in range(7):
+        refused(await anonymous.post(path, json={"email": email}), 401, "unauthorized")
+        refused(await mallory.http.post(path, json={"email": email}), 403, "role_insufficient")
+    assert (await eve.http.post(path, json={"email": email})).status_code == 201
+    for _ in range(7):
+        refused(await eve.http.post(path, json={"email": email}), 409, "already_invited")
+    for n in range(6):
+        other = f"/v1/workspaces/{await people.workspace(eve)}/invitations"
+        assert (await eve.http.post(other, json={"email": email})).status_code == (201 if n < 4 else 429)
+    ada = await people.person()
+    hers = f"/v1/workspaces/{await people.workspace(ada)}/invitations"
+    assert (await ada.http.post(hers, json={"email": email})).status_code == 201
+    body = {"email": email, "password": f"{uuid4()} kettle", "display_name": "Victim"}
+    assert (await visitor().post("/v1/auth/register", json=body)).status_code == 201
+
+
+async def test_an_invitation_withdrawn_while_it_is_accepted_is_gone(invited, owner, refused, monkeypatch):
+    _, bob, workspace, invitation, secret = await invited()
+    genuine = WorkspaceRepository.find_member
+
+    async def withdrawn_meanwhile(self, *arguments):
+        await owner("UPDATE auth_gateway.invitation SET revoked_at = now() WHERE id = %s", invitation["id"])
+        return await genuine(self, *arguments)
+
+    monkeypatch.setattr(WorkspaceRepository, "find_member", withdrawn_meanwhile)
+    refused(await bob.http.post(f"/v1/invitations/{secret}/accept"), 410, "invitation_gone")
+    refused(await bob.http.get(f"/v1/workspaces/{workspace}"), 404, "workspace_not_found")
+
+
+async def test_a_repeated_key_costs_no_mail(people, mails):
+    ada, email = await people.person(), f"{uuid4()}@example.org"
+    path = f"/v1/workspaces/{await people.workspace(ada)}/invitations"
+    answers = [await ada.http.post(path, json={"email": email}, headers={"Idempotency-Key": "once"}) for _ in range(8)]
+    assert [answer.status_code for answer in answers] == [201] * 8
+    assert len(mails(email)) == 1
+
+
+@pytest.mark.parametrize("end", ["removed", "leaves", "demoted", "owner_to_admin"])
+async def test_invitations_end_with_the_right_to_make_them(people, mailed_secret, owner, refused, end):
+    root, inviter = await people.person("Root"), await people.person("Inviter")
+    guest, boss = await people.person("Guest"), await people.person("Boss")
+    workspace = await people.workspace(root)
+    await people.join(workspace, inviter, "owner")
+    path, member = f"/v1/workspaces/{workspace}/invitations", f"/v1/workspaces/{workspace}/members/{inviter.id}"
+    lesser = (await inviter.http.post(path, json={"email": guest.email, "role": "admin"})).json()
+    highest = (await inviter.http.post(path, json={"email": boss.email, "role": "owner"})).json()
+    kept = (await root.http.post(path, json={"email": f"{uuid4()}@example.org", "role": "owner"})).json()
+    if end == "removed":
+        assert (await root.http.delete(member)).status_code == 204
+    elif end == "leaves":
+        assert (await inviter.http.delete(member)).status_code == 204
+    else:
+        role = "editor" if end == "demoted" else "admin"
+        assert (await root.http.patch(member, json={"role": role})).status_code == 200
+
+    ended = {highest["id"]} if end == "owner_to_admin" else {highest["id"], lesser["id"]}
+    refused(await boss.http.post(f"/v1/invitations/{mailed_secret(boss.email)}/accept"), 410, "invitation_gone")
+    joined = await guest.http.post(f"/v1/invitations/{mailed_secret(guest.email)}/accept")
+    assert joined.status_code == (200 if end == "owner_to_admin" else 410)
+    revoked = await owner(
+        "SELECT data->>'invitation_id' FROM auth_gateway.outbox WHERE type = 'auth-gateway.invitation.revoked.v1' "
+        "AND data->>'workspace_id' = %s",
+        workspace,
+    )
+    assert sorted(revoked) == sorted((invitation,) for invitation in ended)
+    listed = {item["id"]: item for item in (await root.http.get(path)).json()["items"]}
+    assert {invitation for invitation, item in listed.items() if item["revoked_at"]} == ended
+    assert listed[kept["id"]]["revoked_at"] is None
 
 
 async def test_joining_again_raises_the_version_and_opens_documents_again(

@@ -46,12 +46,12 @@ async def two_workspaces(people):
 async def test_without_a_user_nothing_is_seen_or_changed(two_workspaces, runtime):
     async with runtime() as connection:
         for table in PROTECTED:
-            assert await rows(connection, f"SELECT * FROM auth_gateway.{table}") == [], table
+            assert await rows(connection, f"SELECT 1 FROM auth_gateway.{table}") == [], table
             assert (await connection.execute(f"DELETE FROM auth_gateway.{table}")).rowcount == 0
         assert await rows(connection, "SELECT auth_gateway.my_roots()") == [([],)]
     async with runtime(uuid4()) as connection:
         for table in PROTECTED:
-            assert await rows(connection, f"SELECT * FROM auth_gateway.{table}") == [], table
+            assert await rows(connection, f"SELECT 1 FROM auth_gateway.{table}") == [], table
 
 
 async def test_a_user_sees_the_own_workspaces_and_people_only(two_workspaces, runtime):
@@ -92,6 +92,92 @@ async def test_a_user_cannot_write_into_what_belongs_to_others(two_workspaces, r
         ):
             with pytest.raises(pg.InsufficientPrivilege, match="row-level security"):
                 await connection.execute(statement, parameters)
+
+
+async def test_co_members_see_an_account_and_change_nothing_of_it(two_workspaces, runtime, owner):
+    (ada, friend, _), _ = two_workspaces
+    async with runtime(ada.id) as connection:
+        for statement in (
+            "DELETE FROM auth_gateway.account WHERE id = %s",
+            "UPDATE auth_gateway.account SET display_name = 'x' WHERE id = %s",
+        ):
+            assert (await connection.execute(statement, (friend.id,))).rowcount == 0
+        for statement in (
+            "SELECT password_hash FROM auth_gateway.account",
+            "SELECT * FROM auth_gateway.account",
+            "UPDATE auth_gateway.account SET display_name = 'x' RETURNING password_hash",
+            "SELECT 1 FROM auth_gateway.account WHERE password_hash LIKE '$argon2id%'",
+        ):
+            with pytest.raises(pg.InsufficientPrivilege, match="permission denied"):
+                await connection.execute(statement)
+        renamed = "UPDATE auth_gateway.account SET display_name = 'Me' RETURNING id"
+        assert await rows(connection, renamed) == [(ada.id,)]
+    assert len(await owner("SELECT 1 FROM auth_gateway.account WHERE id = %s", friend.id)) == 1
+
+
+JOIN = (
+    "INSERT INTO auth_gateway.member AS m (workspace_id, user_id, role, version, removed) "
+    "VALUES (%s, %s, %s, 1, false) ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = excluded.role, "
+    "removed = false, version = m.version + 1 RETURNING version"
+)
+
+
+async def test_nobody_joins_a_workspace_uninvited(two_workspaces, runtime, owner):
+    (ada, friend, workspace), (_, _, hers) = two_workspaces
+    async with runtime(ada.id) as connection:
+        for role in ("owner", "viewer"):
+            with pytest.raises(pg.InsufficientPrivilege, match="row-level security"):
+                await connection.execute(JOIN, (hers, ada.id, role))
+    assert (await ada.http.delete(f"/v1/workspaces/{workspace}/members/{friend.id}")).status_code == 204
+    async with runtime(friend.id) as connection:  # the own tombstone neither rises again nor goes
+        for statement in (
+            "UPDATE auth_gateway.member SET removed = false",
+            "UPDATE auth_gateway.member SET role = 'owner'",
+            f"UPDATE auth_gateway.member SET workspace_id = '{hers}', removed = false",
+        ):
+            with pytest.raises(pg.InsufficientPrivilege, match="row-level security"):
+                await connection.execute(statement)
+        assert (await connection.execute("DELETE FROM auth_gateway.member")).rowcount == 0
+    [(removed,)] = await owner("SELECT removed FROM auth_gateway.member WHERE user_id = %s", friend.id)
+    assert removed
+
+
+async def test_an_open_invitation_lets_exactly_its_address_join_as_exactly_its_role(two_workspaces, runtime, owner):
+    (ada, friend, workspace), (eve, _, _) = two_workspaces
+    path = f"/v1/workspaces/{workspace}/invitations"
+    assert (await ada.http.delete(f"/v1/workspaces/{workspace}/members/{friend.id}")).status_code == 204
+    for person in (eve, friend):
+        invited = await ada.http.post(path, json={"email": person.email, "role": "viewer"})
+        assert invited.status_code == 201
+        async with runtime(person.id) as connection:
+            for other, role in ((person, "editor"), (ada, "viewer"), (person, "owner")):
+                with pytest.raises(pg.InsufficientPrivilege, match="row-level security"):
+                    await connection.execute(JOIN, (workspace, other.id, role))
+            for closed in ("revoked_at", "accepted_at", "expires_at"):
+                change = f"UPDATE auth_gateway.invitation SET {closed} = %s WHERE id = %s"
+                was = "2999-01-01" if closed == "expires_at" else None
+                await owner(change, "2020-01-01", invited.json()["id"])
+                with pytest.raises(pg.InsufficientPrivilege, match="row-level security"):
+                    await connection.execute(JOIN, (workspace, person.id, "viewer"))
+                await owner(change, was, invited.json()["id"])
+            assert await rows(connection, JOIN, workspace, person.id, "viewer") == [(3 if person is friend else 1,)]
+
+
+async def test_only_its_creator_owns_a_new_workspace_and_only_once(people, runtime, owner):
+    ada, eve = await people.person(), await people.person("Eve")
+    workspace = uuid4()
+    async with runtime(ada.id) as hers, runtime(eve.id) as eves:
+        await hers.execute(
+            "INSERT INTO auth_gateway.workspace (id, name, version, created_by) VALUES (%s, 'x', 1, %s)",
+            (workspace, ada.id),
+        )
+        for connection, person, role in ((eves, eve, "owner"), (hers, eve, "owner"), (hers, ada, "viewer")):
+            with pytest.raises(pg.InsufficientPrivilege, match="row-level security"):
+                await connection.execute(JOIN, (workspace, person.id, role))
+        assert await rows(hers, JOIN, workspace, ada.id, "owner") == [(1,)]
+        await owner("UPDATE auth_gateway.member SET removed = true WHERE workspace_id = %s", workspace)
+        with pytest.raises(pg.InsufficientPrivilege, match="row-level security"):
+            await hers.execute(JOIN, (workspace, ada.id, "owner"))
 
 
 async def test_an_ended_membership_shows_only_its_own_tombstone(two_workspaces, runtime):
@@ -146,7 +232,7 @@ async def test_switching_row_security_off_shows_an_error_not_rows(two_workspaces
     async with runtime() as connection:
         await connection.execute("SET row_security = off")
         with pytest.raises(pg.InsufficientPrivilege):
-            await connection.execute("SELECT * FROM auth_gateway.account")
+            await connection.execute("SELECT id FROM auth_gateway.account")
 
 
 async def test_no_role_of_a_service_stands_above_the_rules(owner):

@@ -15,6 +15,16 @@ async def refresh(http, token):
     return await http.post("/v1/auth/refresh", json={"refresh_token": token})
 
 
+async def age(owner, person, seconds):
+    """Let this much time pass for the replaced refresh tokens of a session."""
+    await owner(
+        "UPDATE auth_gateway.session SET replaced_at = ARRAY(SELECT at - %s * interval '1 second' "
+        "FROM unnest(replaced_at) WITH ORDINALITY AS replaced (at, n) ORDER BY n) WHERE id = %s",
+        seconds,
+        person.session_id,
+    )
+
+
 def bearer(tokens):
     return {"Authorization": f"Bearer {tokens['access_token']}"}
 
@@ -196,9 +206,7 @@ async def test_a_used_token_coming_back_late_ends_the_session_although_the_reque
     ada, http, token = await session()
     workspace = await people.workspace(ada)
     successor = (await refresh(http, token)).json()
-    await owner(
-        "UPDATE auth_gateway.session SET rotated_at = now() - interval '11 seconds' WHERE id = %s", ada.session_id
-    )
+    await age(owner, ada, 11)
     refused(await refresh(http, token), 401, "refresh_reused")
 
     [(ended,)] = await owner("SELECT ended_at FROM auth_gateway.session WHERE id = %s", ada.session_id)
@@ -220,12 +228,46 @@ async def until_revoked(http, path, refused):
     refused(answer, 401, "session_revoked")
 
 
-async def test_a_token_two_generations_old_ends_the_session_even_at_once(session, refused):
-    _, http, token = await session()
-    second = (await refresh(http, token)).json()["refresh_token"]
+async def test_within_the_window_every_older_token_gets_the_living_one(session):
+    _, http, first = await session()
+    second = (await refresh(http, first)).json()["refresh_token"]
     third = (await refresh(http, second)).json()["refresh_token"]
-    refused(await refresh(http, token), 401, "refresh_reused")
+    for old in (first, second, first):
+        answer = await refresh(http, old)
+        assert (answer.status_code, answer.json().get("refresh_token")) == (200, third), answer.text
+    answers = await asyncio.gather(*(refresh(http, token) for token in (first, second, third) * 7))
+    assert [answer.status_code for answer in answers] == [200] * 21
+    [fourth] = {answer.json()["refresh_token"] for answer in answers} - {third}
+    assert (await refresh(http, fourth)).status_code == 200
+
+
+async def test_each_token_has_a_window_of_its_own_however_busy_the_session_is(session, owner, refused):
+    ada, http, first = await session()
+    second = (await refresh(http, first)).json()["refresh_token"]
+    await age(owner, ada, 6)
+    third = (await refresh(http, second)).json()["refresh_token"]
+    await age(owner, ada, 6)
+    assert (await refresh(http, second)).json()["refresh_token"] == third  # replaced 6 seconds ago
+    refused(await refresh(http, first), 401, "refresh_reused")  # 12 seconds ago
     refused(await refresh(http, third), 401, "refresh_invalid")
+
+
+async def test_a_session_remembers_a_bounded_number_of_replaced_tokens(session, owner, refused):
+    ada, http, first = await session()
+    tokens = [first]
+    for _ in range(17):
+        tokens.append((await refresh(http, tokens[-1])).json()["refresh_token"])
+    [(kept,)] = await owner("SELECT cardinality(replaced_at) FROM auth_gateway.session WHERE id = %s", ada.session_id)
+    assert kept == 16
+    assert (await refresh(http, tokens[1])).json()["refresh_token"] == tokens[-1]
+    refused(await refresh(http, tokens[0]), 401, "refresh_reused")
+
+
+async def test_answers_with_tokens_are_not_stored_by_caches(sign_up):
+    ada = await sign_up()
+    login = await ada.http.post("/v1/auth/login", json={"email": ada.email, "password": ada.password})
+    answers = [login, await refresh(ada.http, login.json()["refresh_token"])]
+    assert [answer.headers.get("Cache-Control") for answer in answers] == ["no-store"] * 2
 
 
 async def test_what_is_no_refresh_token_is_refused_and_ends_nothing(session, refused, environment):

@@ -3,6 +3,7 @@
 import asyncio
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from common.access import Role
@@ -393,3 +394,37 @@ async def test_a_lowered_role_stops_writes_within_a_second_and_a_raised_one_allo
     await become("editor")
     await within_a_second(lambda: write("three\n"), 200, None)
     assert (await ada.http.get(f"/v1/documents/{document['id']}/content")).text == "three\n"
+
+
+# Rights that change while a request waits
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "", {"name": "Mine"}),
+        ("PATCH", "/members/{target}", {"role": "admin"}),
+        ("DELETE", "/members/{target}", None),
+        ("POST", "/invitations", {"email": "late@example.org"}),
+    ],
+)
+async def test_who_loses_the_right_while_waiting_is_refused(team, people, environment, refused, method, path, body):
+    _, actor, workspace = await team("admin")
+    target = await people.person("Target")
+    await people.join(workspace, target, "editor")
+    url = environment["AUTH_GATEWAY_OWNER_DATABASE_URL"]
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await connection.execute("SELECT 1 FROM auth_gateway.workspace WHERE id = %s FOR UPDATE", (workspace,))
+        request = asyncio.create_task(
+            actor.http.request(method, f"/v1/workspaces/{workspace}" + path.format(target=target.id), json=body)
+        )
+        async with asyncio.timeout(5):
+            while True:
+                waiting = await connection.execute(
+                    "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+                )
+                if await waiting.fetchone():
+                    break
+                await asyncio.sleep(0.01)
+        await connection.execute("UPDATE auth_gateway.member SET role = 'viewer' WHERE user_id = %s", (actor.id,))
+    refused(await request, 403, "role_insufficient")

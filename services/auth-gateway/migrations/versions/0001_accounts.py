@@ -9,6 +9,7 @@ down_revision = None
 
 ME = "(SELECT auth_gateway.app_user())"
 MINE = "ANY((SELECT auth_gateway.my_roots())::uuid[])"
+READABLE = "id, email, display_name, email_verified_at, version, created_at"  # credentials() alone reads the password
 
 EXPIRED = (
     "revocation WHERE expires_at < now()",
@@ -34,7 +35,7 @@ TABLES = (
         amr text NOT NULL,
         generation bigint NOT NULL,
         refresh_hash bytea NOT NULL,
-        rotated_at timestamptz NOT NULL DEFAULT now(),
+        replaced_at timestamptz[] NOT NULL DEFAULT '{}',
         created_at timestamptz NOT NULL DEFAULT now(),
         last_used_at timestamptz NOT NULL DEFAULT now(),
         expires_at timestamptz NOT NULL,
@@ -116,6 +117,16 @@ FUNCTIONS = (
         "JOIN auth_gateway.workspace w ON w.id = i.workspace_id "
         "JOIN auth_gateway.account a ON a.id = i.invited_by WHERE i.token_hash = hash",
     ),
+    (  # as the owner of a workspace of one's own that never had a member, or as an open invitation says
+        "may_join(workspace uuid, wanted text)",
+        "boolean",
+        "SELECT wanted = 'owner' AND EXISTS (SELECT 1 FROM auth_gateway.workspace w "
+        "WHERE w.id = workspace AND w.created_by = auth_gateway.app_user() "
+        "AND NOT EXISTS (SELECT 1 FROM auth_gateway.member m WHERE m.workspace_id = w.id)) "
+        "OR EXISTS (SELECT 1 FROM auth_gateway.invitation i JOIN auth_gateway.account a ON a.email = i.email "
+        "WHERE a.id = auth_gateway.app_user() AND i.workspace_id = workspace AND i.role = wanted "
+        "AND i.accepted_at IS NULL AND i.revoked_at IS NULL AND i.expires_at > now())",
+    ),
 )
 
 
@@ -133,11 +144,31 @@ def upgrade() -> None:
         f"AND m.workspace_id = {MINE})"
     )
     protect(op, "auth_gateway", "account", f"id = {ME} OR {shares}", check=f"id = {ME}")
+    narrow("account", "UPDATE", f"id = {ME}")
+    narrow("account", "DELETE", f"id = {ME}")
+    op.execute("REVOKE SELECT ON auth_gateway.account FROM auth_gateway")
+    op.execute(f"GRANT SELECT ({READABLE}) ON auth_gateway.account TO auth_gateway")
     protect(op, "auth_gateway", "session", f"user_id = {ME}")
     protect(op, "auth_gateway", "email_token", f"user_id = {ME}")
     protect(op, "auth_gateway", "workspace", f"id = {MINE}", check=f"id = {MINE} OR created_by = {ME}")
-    protect(op, "auth_gateway", "member", f"workspace_id = {MINE} OR user_id = {ME}")
+    joins = f"user_id = {ME} AND auth_gateway.may_join(workspace_id, role)"
+    protect(
+        op,
+        "auth_gateway",
+        "member",
+        f"workspace_id = {MINE} OR user_id = {ME}",
+        check=f"workspace_id = {MINE} OR ({joins})",
+    )
+    narrow("member", "DELETE", f"workspace_id = {MINE}")
     protect(op, "auth_gateway", "invitation", f"workspace_id = {MINE}")
+
+
+def narrow(table: str, command: str, rule: str) -> None:
+    """What the runtime role may read is more than what it may change: a further condition for one command."""
+    op.execute(
+        f"CREATE POLICY runtime_{command.lower()} ON auth_gateway.{table} AS RESTRICTIVE FOR {command} "
+        f"TO auth_gateway USING ({rule})"
+    )
 
 
 def downgrade() -> None:

@@ -18,7 +18,7 @@ from common.ratelimit import Policy
 from .identity import Passwords, TokenIssuer
 from .mail import FolderMailer, Mailer, SmtpMailer
 from .repository import AccountRepository, WorkspaceRepository
-from .schemas import InvitationCreate, Login, Register
+from .schemas import Login, Register
 from .service import AccountService, Announcer, Device, FactService, WorkspaceService
 from .service.accounts import Terms
 from .service.workspaces import InvitationTerms
@@ -69,6 +69,7 @@ class Resources:
     invitation_terms: InvitationTerms
     login_policy: Policy
     mail_policy: Policy
+    invitation_policy: Policy
 
 
 @asynccontextmanager
@@ -87,6 +88,7 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
         InvitationTerms(timedelta(days=settings.invitation_days), settings.app_url, settings.mail_from),
         Policy("login", settings.login_attempts_per_minute, LOGIN_BURST),
         Policy("mail", settings.mails_per_minute, MAIL_BURST),
+        Policy("invitation", settings.mails_per_minute, MAIL_BURST),
     )
     passwords.close()
 
@@ -125,6 +127,10 @@ async def open_account_service(request: Request, transaction: OpenTransaction) -
 async def workspace_service(request: Request, user: CurrentUser, transaction: UserTransaction) -> WorkspaceService:
     """Workspaces of the caller."""
     own: Resources = request.app.state.resources
+
+    async def limit_invitations(email: str) -> None:
+        await _limit(request, own.invitation_policy, f"{user.user_id}:{email}")
+
     return WorkspaceService(
         WorkspaceRepository(transaction),
         AccountRepository(transaction),
@@ -132,6 +138,7 @@ async def workspace_service(request: Request, user: CurrentUser, transaction: Us
         own.mailer,
         own.invitation_terms,
         user,
+        limit_invitations,
     )
 
 
@@ -166,13 +173,6 @@ async def limited_registration(request: Request, body: Register) -> Register:
     return body
 
 
-async def limited_invitation(request: Request, body: InvitationCreate) -> InvitationCreate:
-    """Inviting makes a mail: nobody's address can be flooded."""
-    own: Resources = request.app.state.resources
-    await _limit(request, own.mail_policy, body.email)
-    return body
-
-
 async def limited_resend(request: Request, user: CurrentUser) -> None:
     """Verification mails are limited per account, which is per address."""
     own: Resources = request.app.state.resources
@@ -186,7 +186,6 @@ async def _limit(request: Request, policy: Policy, subject: str) -> None:
 
 LoginBody = Annotated[Login, Depends(limited_login)]
 RegisterBody = Annotated[Register, Depends(limited_registration)]
-InvitationBody = Annotated[InvitationCreate, Depends(limited_invitation)]
 
 
 async def login_device(body: LoginBody) -> Device:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKeyConstraint, Index, LargeBinary, Text, text
+from sqlalchemy import ARRAY, BigInteger, Column, DateTime, ForeignKeyConstraint, Index, LargeBinary, Text, text
 from sqlmodel import Field, SQLModel
 
 from common.tables import service_metadata
@@ -39,7 +39,10 @@ class Account(Table, table=True):
 
 
 class Session(Table, table=True):
-    """A signed-in device and its refresh family: only the hash and generation of its current token are kept."""
+    """A signed-in device and its refresh family.
+
+    Of its tokens only hash and generation of the current one are kept, and when the last ones were replaced.
+    """
 
     id: UUID = Field(primary_key=True)
     user_id: UUID = Field(index=True)
@@ -49,7 +52,9 @@ class Session(Table, table=True):
     amr: str = _text()
     generation: int = Field(sa_column=Column(BigInteger, nullable=False))
     refresh_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    rotated_at: datetime = _time(server_default=_NOW)
+    replaced_at: list[datetime] = Field(
+        sa_column=Column(ARRAY(DateTime(timezone=True)), nullable=False, server_default=text("'{}'"))
+    )
     created_at: datetime = _time(server_default=_NOW)
     last_used_at: datetime = _time(server_default=_NOW)
     expires_at: datetime = _time()

@@ -18,7 +18,7 @@ class Settings(CommonSettings):
     access_token_seconds: int = Field(default=600, ge=30, le=3600, description="Lifetime of access tokens")
     session_days: int = Field(default=30, ge=1, description="A session unused this long ends")
     refresh_reuse_seconds: int = Field(
-        default=10, description="A used refresh token still gets its successor this long"
+        default=10, description="A replaced refresh token still gets the current one this long"
     )
     invitation_days: int = Field(default=14, ge=1, description="Lifetime of invitations")
     verification_hours: int = Field(default=48, ge=1, description="Lifetime of e-mail verification links")

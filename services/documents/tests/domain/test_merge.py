@@ -15,7 +15,7 @@ from documents.domain import merge, merge_edits
 from documents.domain.lines import Lines
 from documents.domain.matching import Budget, changes
 
-PROPERTY = settings(deadline=None, max_examples=6000, database=None)
+PROPERTY = settings(deadline=None, max_examples=250, database=None)
 SECONDS = 2.0
 
 # --- documents ------------------------------------------------------------------------------------------------------

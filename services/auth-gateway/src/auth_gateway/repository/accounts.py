@@ -14,6 +14,7 @@ from common.database import Row, Transaction
 from ..errors import EmailTakenError
 
 SCHEMA = "auth_gateway"
+REPLACED_KEPT = 16
 
 
 class AccountRepository:
@@ -124,19 +125,21 @@ class AccountRepository:
     ) -> Row | None:
         """Move a living session from `generation` to the next; None if it is not there any more."""
         return await self.transaction.one(
-            "UPDATE auth_gateway.session SET generation = generation + 1, refresh_hash = %(new)s, rotated_at = now(), "
+            "UPDATE auth_gateway.session SET generation = generation + 1, refresh_hash = %(new)s, "
+            f"replaced_at = (now() || replaced_at)[:{REPLACED_KEPT}], "
             "last_used_at = now(), expires_at = now() + %(lifetime)s "
             "WHERE id = %(id)s AND generation = %(generation)s AND refresh_hash = %(old)s AND ended_at IS NULL "
             "AND expires_at > now() RETURNING user_id, amr",
             {"id": session_id, "generation": generation, "old": old_hash, "new": new_hash, "lifetime": lifetime},
         )
 
-    async def find_session(self, session_id: UUID) -> Row | None:
-        """State of one session, with the seconds since its last rotation."""
+    async def find_session(self, session_id: UUID, generation: int) -> Row | None:
+        """State of one session, with the seconds since `generation` was replaced: None if current or long ago."""
         return await self.transaction.one(
             "SELECT user_id, amr, generation, ended_at, expires_at > now() AS live, "
-            "extract(epoch FROM now() - rotated_at) AS rotated_ago FROM auth_gateway.session WHERE id = %(id)s",
-            {"id": session_id},
+            "extract(epoch FROM now() - replaced_at[generation - %(generation)s]) AS replaced_ago "
+            "FROM auth_gateway.session WHERE id = %(id)s",
+            {"id": session_id, "generation": generation},
         )
 
     async def list_sessions(self, user_id: UUID) -> list[Row]:

@@ -5,9 +5,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from psycopg import errors as pg
+
 from common import messaging
 from common.auth import Principal
-from common.database import Row, Transaction
+from common.database import Row, Transaction, values
 
 SCHEMA = "auth_gateway"
 _WORKSPACE = (
@@ -84,15 +86,18 @@ class WorkspaceRepository:
         )
 
     async def set_member(self, workspace_id: UUID, user_id: UUID, role: str, *, removed: bool) -> int:
-        """Insert or change a membership; its new version."""
-        row = await self.transaction.one(
-            "INSERT INTO auth_gateway.member AS m (workspace_id, user_id, role, version, removed) "
-            "VALUES (%(workspace)s, %(user)s, %(role)s, 1, %(removed)s) "
-            "ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = excluded.role, removed = excluded.removed, "
-            "version = m.version + 1, updated_at = now(), "
-            "joined_at = CASE WHEN m.removed THEN now() ELSE m.joined_at END RETURNING version",
-            {"workspace": workspace_id, "user": user_id, "role": role, "removed": removed},
-        )
+        """Insert or change a membership; its new version. Raises `PermissionError` if row-level security refuses it."""
+        try:
+            row = await self.transaction.one(
+                "INSERT INTO auth_gateway.member AS m (workspace_id, user_id, role, version, removed) "
+                "VALUES (%(workspace)s, %(user)s, %(role)s, 1, %(removed)s) "
+                "ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = excluded.role, removed = excluded.removed, "
+                "version = m.version + 1, updated_at = now(), "
+                "joined_at = CASE WHEN m.removed THEN now() ELSE m.joined_at END RETURNING version",
+                {"workspace": workspace_id, "user": user_id, "role": role, "removed": removed},
+            )
+        except pg.InsufficientPrivilege as error:
+            raise PermissionError(f"{user_id} may not become a member") from error
         if row is None:
             raise LookupError(f"membership of {user_id} was not written")
         return int(row["version"])
@@ -189,3 +194,13 @@ class WorkspaceRepository:
             {"id": invitation_id, "by": accepted_by},
         )
         return row is not None
+
+    async def revoke_invitations_by(self, workspace_id: UUID, user_id: UUID, kept: Sequence[str]) -> list[UUID]:
+        """Withdraw somebody's open invitations as any role but `kept`; their ids."""
+        rows = await self.transaction.all(
+            "UPDATE auth_gateway.invitation SET revoked_at = now() WHERE workspace_id = %(workspace)s "
+            "AND invited_by = %(user)s AND NOT role = ANY(%(kept)s::text[]) "
+            "AND accepted_at IS NULL AND revoked_at IS NULL RETURNING id",
+            {"workspace": workspace_id, "user": user_id, "kept": list(kept)},
+        )
+        return values(rows, "id")

@@ -50,15 +50,15 @@ async def resend_verification(user: CurrentUser, accounts: Accounts) -> None:
 
 
 @router.post("/v1/auth/login", tags=["auth"])
-async def login(body: LoginBody, accounts: OpenAccounts, device: LoginDevice) -> Tokens:
+async def login(body: LoginBody, accounts: OpenAccounts, device: LoginDevice, response: Response) -> Tokens:
     """Open a session on this device."""
-    return _tokens(await accounts.login(body, device))
+    return _tokens(await accounts.login(body, device), response)
 
 
 @router.post("/v1/auth/refresh", tags=["auth"])
-async def refresh(body: RefreshToken, accounts: OpenAccounts) -> Tokens:
+async def refresh(body: RefreshToken, accounts: OpenAccounts, response: Response) -> Tokens:
     """Next access and refresh token; parallel refreshes with one token all get the same successor."""
-    return _tokens(await accounts.refresh(body.refresh_token))
+    return _tokens(await accounts.refresh(body.refresh_token), response)
 
 
 @router.post("/v1/auth/logout", status_code=204, tags=["auth"])
@@ -122,7 +122,8 @@ def _user(row: Row) -> UserRead:
     return UserRead(**row, email_verified=row["email_verified_at"] is not None)
 
 
-def _tokens(grant: Grant) -> Tokens:
+def _tokens(grant: Grant, response: Response) -> Tokens:
+    response.headers["Cache-Control"] = "no-store"  # RFC 6749, 5.1
     return Tokens(
         access_token=grant.access_token,
         expires_in=grant.expires_in,

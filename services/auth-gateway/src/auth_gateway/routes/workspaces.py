@@ -11,8 +11,9 @@ from common.idempotency import json_response
 from common.pagination import DEFAULT_LIMIT, Cursor, Limit
 from common.preconditions import SeenVersion, etag
 
-from ..dependencies import InvitationBody, Key, PublicFacts, Workspaces
+from ..dependencies import Key, PublicFacts, Workspaces
 from ..schemas import (
+    InvitationCreate,
     InvitationPage,
     InvitationPreview,
     InvitationRead,
@@ -87,7 +88,7 @@ async def remove_member(workspace_id: UUID, user_id: UUID, workspaces: Workspace
 @router.post(
     "/v1/workspaces/{workspace_id}/invitations", status_code=201, tags=["invitations"], response_model=InvitationRead
 )
-async def create_invitation(workspace_id: UUID, body: InvitationBody, workspaces: Workspaces, key: Key) -> Response:
+async def create_invitation(workspace_id: UUID, body: InvitationCreate, workspaces: Workspaces, key: Key) -> Response:
     """Invite somebody by mail (admins)."""
     await key.claim()
     row = await workspaces.invite(workspace_id, body.email, body.role.value)

@@ -155,7 +155,7 @@ class AccountService:
         return await self._grant(user_id, token.session_id, "pwd", refresh)
 
     async def refresh(self, text: str) -> Grant:
-        """Rotate: the next token, or, for one used within the reuse window, the same successor again.
+        """Rotate: the next token, or, for one replaced within the reuse window, the session's current one.
 
         Raises `RefreshInvalidError`; `RefreshReusedError` after ending the session.
         """
@@ -164,24 +164,26 @@ class AccountService:
         if token is None or user_id is None:
             raise RefreshInvalidError
         await self._repository.act_as(user_id)
-        following = token.successor().render(self._terms.refresh_key)
+        current = token.successor()
         rotated = await self._repository.rotate(
             token.session_id,
             generation=token.generation,
             old_hash=digest(text),
-            new_hash=digest(following),
+            new_hash=digest(current.render(self._terms.refresh_key)),
             lifetime=self._terms.session_lifetime,
         )
         if rotated is None:
-            rotated = await self._used_moments_ago(token)
-        return await self._grant(user_id, token.session_id, rotated["amr"], following)
+            rotated = await self._replaced_moments_ago(token)
+            current = domain.RefreshToken(token.session_id, rotated["generation"])
+        return await self._grant(user_id, token.session_id, rotated["amr"], current.render(self._terms.refresh_key))
 
-    async def _used_moments_ago(self, token: domain.RefreshToken) -> Row:
-        session = await self._repository.find_session(token.session_id)
+    async def _replaced_moments_ago(self, token: domain.RefreshToken) -> Row:
+        """The session, if this very token was current within the window, however often it was rotated since."""
+        session = await self._repository.find_session(token.session_id, token.generation)
         if session is None or session["ended_at"] or not session["live"]:
             raise RefreshInvalidError
-        recent = session["rotated_ago"] <= self._terms.refresh_reuse_seconds
-        if session["generation"] == token.generation + 1 and recent:
+        ago = session["replaced_ago"]
+        if ago is not None and ago <= self._terms.refresh_reuse_seconds:
             return session
         await self._end(session["user_id"], "refresh_reused", only=token.session_id)
         raise RefreshReusedError

@@ -1,13 +1,14 @@
 """Workspaces, members and invitations: who belongs where, as what."""
 
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from common import pagination
-from common.access import Action, allows, at_least
+from common.access import Action, Role, allows, at_least
 from common.auth import Principal, digest
 from common.contracts.auth_gateway import (
     InvitationAccepted,
@@ -60,6 +61,7 @@ class WorkspaceService:
         mailer: Mailer,
         terms: InvitationTerms,
         principal: Principal,
+        limit_invitations: Callable[[str], Awaitable[None]],
     ) -> None:
         self._workspaces = workspaces
         self._accounts = accounts
@@ -67,6 +69,7 @@ class WorkspaceService:
         self._mailer = mailer
         self._terms = terms
         self._principal = principal
+        self._limit_invitations = limit_invitations
 
     @property
     def _me(self) -> UUID:
@@ -95,9 +98,7 @@ class WorkspaceService:
 
     async def rename(self, workspace_id: UUID, name: str, base: int | None) -> Row:
         """Change the name; with `base`, only if nobody changed the workspace since. Raises `RoleInsufficientError`."""
-        await self._require(workspace_id, Action.MANAGE)
-        await self._workspaces.lock(workspace_id)
-        workspace = await self.get(workspace_id)
+        workspace = await self._lock_and_require(workspace_id, Action.MANAGE)
         if base is not None and base != workspace["version"]:
             raise PreconditionFailedError(version=workspace["version"])
         if changed := await self._workspaces.rename(workspace_id, name):
@@ -117,12 +118,13 @@ class WorkspaceService:
 
         Raises `RoleInsufficientError`, `MemberNotFoundError`, `LastOwnerError`.
         """
-        actor = await self._require(workspace_id, Action.READ)
-        member = await self._locked_member(workspace_id, user_id)
+        actor = await self._lock_and_require(workspace_id, Action.READ)
+        member = await self._member(workspace_id, user_id)
         if not domain.may_set_role(actor["role"], member["role"], role):
             raise RoleInsufficientError
         if member["role"] != role:
             await self._keep_an_owner(workspace_id, member)
+            await self._revoke_invitations_beyond(workspace_id, user_id, role)
             await self._set_member(workspace_id, user_id, role)
         return await self._workspaces.get_member(workspace_id, user_id)
 
@@ -131,23 +133,27 @@ class WorkspaceService:
 
         Raises `RoleInsufficientError`, `MemberNotFoundError`, `LastOwnerError`.
         """
-        actor = await self._require(workspace_id, Action.READ)
-        member = await self._locked_member(workspace_id, user_id)
+        actor = await self._lock_and_require(workspace_id, Action.READ)
+        member = await self._member(workspace_id, user_id)
         if not domain.may_remove(actor["role"], member["role"], oneself=user_id == self._me):
             raise RoleInsufficientError
         await self._keep_an_owner(workspace_id, member)
+        await self._revoke_invitations_beyond(workspace_id, user_id, None)
         await self._set_member(workspace_id, user_id, member["role"], removed=True)
 
     async def invite(self, workspace_id: UUID, email: str, role: str) -> Row:
-        """Mail somebody an invitation. Raises `RoleInsufficientError`, `AlreadyMemberError`, `AlreadyInvitedError`."""
-        workspace = await self._require(workspace_id, Action.INVITE)
+        """Mail somebody an invitation.
+
+        Raises `RoleInsufficientError`, `AlreadyMemberError`, `AlreadyInvitedError`, `RateLimitedError`.
+        """
+        workspace = await self._lock_and_require(workspace_id, Action.INVITE)
         if not domain.may_invite_as(workspace["role"], role):
             raise RoleInsufficientError("nobody can invite above the own role")
-        await self._workspaces.lock(workspace_id)
         if await self._workspaces.find_member_by_email(workspace_id, email):
             raise AlreadyMemberError
         if await self._workspaces.find_open_invitation(workspace_id, email):
             raise AlreadyInvitedError
+        await self._limit_invitations(email)  # last: what is refused anyway costs no mail
         secret = secrets.token_urlsafe(32)
         invitation: dict[str, Any] = {
             "id": uuid7(),
@@ -176,8 +182,7 @@ class WorkspaceService:
         await self._require(workspace_id, Action.INVITE)
         await self._invitation(workspace_id, invitation_id)
         if await self._workspaces.close_invitation(invitation_id, accepted_by=None):
-            event = InvitationRevoked(invitation_id=invitation_id, workspace_id=workspace_id)
-            await self._workspaces.record(event, invitation_id, 2, self._principal)
+            await self._record_revoked(workspace_id, invitation_id)
 
     async def accept_invitation(self, token: str) -> Row:
         """Become a member; the mailed link also proves the address. Accepting twice changes nothing.
@@ -195,7 +200,10 @@ class WorkspaceService:
         refuse_closed(invitation)
         member = await self._workspaces.find_member(workspace_id, self._me)
         if member is None or member["removed"] or not at_least(member["role"], invitation["role"]):
-            await self._set_member(workspace_id, self._me, invitation["role"])
+            try:
+                await self._set_member(workspace_id, self._me, invitation["role"])
+            except PermissionError as error:  # closed since we read it: row-level security looks again
+                raise InvitationGoneError from error
         if not await self._workspaces.close_invitation(invitation["id"], accepted_by=self._me):
             raise InvitationGoneError
         await self._accounts.verify_email(self._me, invitation["email"])
@@ -209,8 +217,12 @@ class WorkspaceService:
             raise RoleInsufficientError
         return workspace
 
-    async def _locked_member(self, workspace_id: UUID, user_id: UUID) -> Row:
+    async def _lock_and_require(self, workspace_id: UUID, action: Action) -> Row:
+        """Lock first: the right may go while we wait."""
         await self._workspaces.lock(workspace_id)
+        return await self._require(workspace_id, action)
+
+    async def _member(self, workspace_id: UUID, user_id: UUID) -> Row:
         member = await self._workspaces.find_member(workspace_id, user_id)
         if member is None or member["removed"]:
             raise MemberNotFoundError
@@ -219,6 +231,19 @@ class WorkspaceService:
     async def _keep_an_owner(self, workspace_id: UUID, member: Row) -> None:
         if member["role"] == "owner" and await self._workspaces.count_owners(workspace_id) == 1:
             raise LastOwnerError
+
+    async def _revoke_invitations_beyond(self, workspace_id: UUID, user_id: UUID, role: str | None) -> None:
+        """Withdraw open invitations this member could not make with the new role; None: no member any more.
+
+        Before the membership changes: who leaves could not withdraw them afterwards.
+        """
+        kept = [other.value for other in Role if role is not None and domain.may_invite_as(role, other)]
+        for invitation_id in await self._workspaces.revoke_invitations_by(workspace_id, user_id, kept):
+            await self._record_revoked(workspace_id, invitation_id)
+
+    async def _record_revoked(self, workspace_id: UUID, invitation_id: UUID) -> None:
+        event = InvitationRevoked(invitation_id=invitation_id, workspace_id=workspace_id)
+        await self._workspaces.record(event, invitation_id, 2, self._principal)
 
     async def _set_member(self, workspace_id: UUID, user_id: UUID, role: str, *, removed: bool = False) -> None:
         version = await self._workspaces.set_member(workspace_id, user_id, role, removed=removed)
