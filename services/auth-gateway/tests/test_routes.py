@@ -428,3 +428,13 @@ async def test_every_answer_carries_security_headers_and_its_request_id(people, 
         assert answer.headers["x-request-id"] == "mine-1"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "private, no-cache"
+
+
+async def test_nobody_can_keep_somebody_from_registering(people):
+    victim = {"email": f"victim-{uuid4().hex}@example.org", "display_name": "Victim"}
+    client = people.client()
+    for _ in range(8):
+        refused = await client.post("/v1/auth/register", json={**victim, "password": "password"})
+        assert (refused.status_code, refused.json()["code"]) == (422, "password_too_weak")
+    answer = await client.post("/v1/auth/register", json={**victim, "password": uuid4().hex})
+    assert answer.status_code == 201, answer.text

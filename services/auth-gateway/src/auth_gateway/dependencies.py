@@ -18,7 +18,7 @@ from common.ratelimit import Policy
 from .identity import Passwords, TokenIssuer
 from .mail import FolderMailer, Mailer, SmtpMailer
 from .repository import AccountRepository, WorkspaceRepository
-from .schemas import Login, Register
+from .schemas import Login
 from .service import AccountService, Announcer, Device, FactService, WorkspaceService
 from .service.accounts import Terms
 from .service.workspaces import InvitationTerms
@@ -108,8 +108,12 @@ def _terms(settings: Settings) -> Terms:
 
 def _account_service(request: Request, transaction: Transaction) -> AccountService:
     own: Resources = request.app.state.resources
+
+    async def limit_mails(email: str) -> None:
+        await _limit(request, own.mail_policy, email)
+
     return AccountService(
-        AccountRepository(transaction), own.passwords, own.issuer, own.announcer, own.mailer, own.terms
+        AccountRepository(transaction), own.passwords, own.issuer, own.announcer, own.mailer, limit_mails, own.terms
     )
 
 
@@ -166,13 +170,6 @@ async def limited_login(request: Request, body: Login) -> Login:
     return body
 
 
-async def limited_registration(request: Request, body: Register) -> Register:
-    """Registering makes a mail: nobody's address can be flooded."""
-    own: Resources = request.app.state.resources
-    await _limit(request, own.mail_policy, body.email)
-    return body
-
-
 async def limited_resend(request: Request, user: CurrentUser) -> None:
     """Verification mails are limited per account, which is per address."""
     own: Resources = request.app.state.resources
@@ -185,7 +182,6 @@ async def _limit(request: Request, policy: Policy, subject: str) -> None:
 
 
 LoginBody = Annotated[Login, Depends(limited_login)]
-RegisterBody = Annotated[Register, Depends(limited_registration)]
 
 
 async def login_device(body: LoginBody) -> Device:

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from common.database import Row
 from common.dependencies import CurrentUser
 
-from ..dependencies import Accounts, LoginBody, LoginDevice, OpenAccounts, RegisterBody, limited_resend
+from ..dependencies import Accounts, LoginBody, LoginDevice, OpenAccounts, limited_resend
 from ..schemas import (
     ProfileRead,
     RefreshToken,
+    Register,
     Registered,
     SessionList,
     SessionRead,
@@ -26,7 +27,7 @@ router = APIRouter()
 
 
 @router.post("/v1/auth/register", status_code=201, tags=["auth"], response_model_exclude_none=True)
-async def register(body: RegisterBody, accounts: OpenAccounts, request: Request, response: Response) -> Registered:
+async def register(body: Register, accounts: OpenAccounts, request: Request, response: Response) -> Registered:
     """Open an account; 202 without the account in enumeration-safe mode."""
     user = await accounts.register(body)
     terms = request.app.state.resources.terms

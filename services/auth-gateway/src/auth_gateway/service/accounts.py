@@ -1,8 +1,10 @@
 """Accounts and sessions: register, log in, refresh, log out, verify the address."""
 
+import contextlib
 import logging
 import secrets
 import smtplib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
@@ -12,6 +14,7 @@ from uuid import UUID
 from common.auth import Principal, digest
 from common.contracts.auth_gateway import SessionEnded, UserRegistered, UserUpdated
 from common.database import Row
+from common.errors import RateLimitedError
 from common.identifiers import uuid7
 
 from .. import domain
@@ -78,6 +81,7 @@ class AccountService:
         issuer: TokenIssuer,
         announcer: Announcer,
         mailer: Mailer,
+        limit_mails: Callable[[str], Awaitable[None]],
         terms: Terms,
     ) -> None:
         self._repository = repository
@@ -85,6 +89,7 @@ class AccountService:
         self._issuer = issuer
         self._announcer = announcer
         self._mailer = mailer
+        self._limit_mails = limit_mails
         self._terms = terms
 
     async def register(self, body: Register) -> Row | None:
@@ -103,7 +108,12 @@ class AccountService:
             if not self._terms.enumeration_safe:
                 raise
             await self._repository.transaction.release()
-            await self._mail(body.email, "You have an account already", "Somebody tried to register with this address.")
+            # The one mail strangers can cause again and again. Who is limited must not learn from that either.
+            with contextlib.suppress(RateLimitedError):
+                await self._limit_mails(body.email)
+                await self._mail(
+                    body.email, "You have an account already", "Somebody tried to register with this address."
+                )
             return None
         event = UserRegistered(user_id=user_id, display_name=body.display_name)
         await self._repository.record(event, user_id, 1, None)
