@@ -3,7 +3,9 @@
 import os
 import random
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -31,30 +33,26 @@ def diff(old, new, context=3):
     return unified_diff(old, new, old_label=f"a/{NAME}", new_label=f"b/{NAME}", context=context)
 
 
-def applied(folder, old, patch, context):
+def applied(old, patch, context):
     """What `git apply` makes of a file, in a folder that belongs to no repository and with no configuration."""
-    file = folder / NAME
-    file.write_bytes(old)
     environment = {"PATH": os.environ["PATH"], "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
     command = ["git", "apply", "--whitespace=nowarn", *([] if context else ["--unidiff-zero"])]
-    environment["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
-    subprocess.run(command, cwd=folder, input=patch.encode(), env=environment, check=True, capture_output=True)
-    return file.read_bytes()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("patched")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, NAME)
+        file.write_bytes(old)
+        environment["GIT_CEILING_DIRECTORIES"] = str(file.parent.parent)
+        subprocess.run(command, cwd=folder, input=patch.encode(), env=environment, check=True, capture_output=True)
+        return file.read_bytes()
 
 
 @PROPERTY
 @given(documents=versions(), context=st.sampled_from((0, 1, 3)))
-def test_git_applies_it_byte_for_byte(folder, documents, context):
+def test_git_applies_it_byte_for_byte(documents, context):
     old, new = documents
     patch = diff(old, new, context)
     assert (patch == "") == (old == new)
     if patch:
-        assert applied(folder, old, patch, context) == new
+        assert applied(old, patch, context) == new
 
 
 @pytest.mark.parametrize(

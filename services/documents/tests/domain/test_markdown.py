@@ -12,6 +12,7 @@ CASES = {
     "paragraphs": ("one\n\ntwo", "..."),
     "fence": ("a\n```\nb\n\nc\n```\nd", ".#####."),
     "fence closed by a longer one": ("```\na\n`````\nb", "###."),
+    "fence not closed by a shorter one": ("````\na\n```\nb\n````\nc", "#####."),
     "fence not closed by another kind": ("```\na\n~~~\n```\nb", "####."),
     "fence not closed by one with text": ("```\na\n``` x\n```\nb", "####."),
     "fence not closed when indented by four": ("```\na\n    ```\nb\n   ```\nc", "#####."),

@@ -118,17 +118,28 @@ def test_the_order_of_the_sides_does_not_matter(documents):
     assert there.conflicts == back.conflicts
 
 
+def test_the_order_does_not_matter_however_little_work_is_allowed():
+    base = [f"w{number}" for number in range(40)]
+    ours = ["x" if number % 3 == 0 and number < 30 else word for number, word in enumerate(base)]
+    theirs = ["y" if number in {32, 35, 38} else word for number, word in enumerate(base)]
+    texts = [" ".join(words) + "\n" for words in (base, ours, theirs)]
+    outcomes = set()
+    for steps in range(800):
+        module = import_module("documents.domain.merge")
+        with mock.patch.object(module, "Budget", side_effect=lambda steps=steps: Budget(steps)):
+            outcome = merged(*texts)
+            assert outcome == merged(texts[0], texts[2], texts[1])
+            outcomes.add(outcome)
+    assert len(outcomes) == 2
+
+
 @PROPERTY
-@given(versions(), st.integers(0, 400))
-def test_the_order_does_not_matter_however_little_work_is_allowed(documents, steps):
+@given(versions(), st.integers(0, 60))
+def test_the_order_does_not_matter_however_little_is_aligned(documents, steps):
     base, ours, theirs = documents
     module = import_module("documents.domain.merge")
-    with (
-        mock.patch.object(module, "Budget", side_effect=lambda: Budget(steps)),
-        mock.patch.object(module, "changes", lambda old, new: changes(old, new, Budget(steps))),
-    ):
-        there, back = merge(base, ours, theirs), merge(base, theirs, ours)
-    assert there.content == back.content
+    with mock.patch.object(module, "changes", lambda old, new: changes(old, new, Budget(steps))):
+        assert merge(base, ours, theirs).content == merge(base, theirs, ours).content
 
 
 @pytest.mark.parametrize(
@@ -140,15 +151,17 @@ def test_the_order_does_not_matter_where_much_is_equal(base, ours, theirs):
     assert merged(base, ours, theirs) == merged(base, theirs, ours)
 
 
+def is_mark(hunk):
+    """Whether a hunk is about the byte order mark, which is on no line."""
+    return hunk.base.lines == hunk.ours.lines == hunk.theirs.lines == 0
+
+
 def spliced(base, hunks):
     """The base with the merged text of every hunk in place of its base slice."""
     lines = Lines.of(base)
     parts, at = [lines.bom], 0
     for hunk in hunks:
-        if {hunk.base.text, hunk.ours.text, hunk.theirs.text} == {
-            "",
-            "\ufeff",
-        } and not hunk.base.lines + hunk.ours.lines:
+        if is_mark(hunk):
             parts = [hunk.merged]
             continue
         start = hunk.base.start - 1
@@ -172,9 +185,8 @@ def test_hunks_turn_the_base_into_the_content(documents, merging):
 def test_hunks_show_what_each_version_holds(documents):
     for hunk in merge(*documents).hunks:
         for part, document in zip((hunk.base, hunk.ours, hunk.theirs), documents, strict=True):
-            lines = Lines.of(document)
-            start = part.start - 1
-            assert part.text in {lines.text(slice(start, start + part.lines)), "\ufeff"}
+            lines, start = Lines.of(document), part.start - 1
+            assert part.text == (lines.bom if is_mark(hunk) else lines.text(slice(start, start + part.lines)))
 
 
 @PROPERTY
@@ -472,7 +484,7 @@ def test_different_words_of_one_line_are_merged(base, ours, theirs, result):
         ("去图书馆看书吧", "去地书馆看书吧", "去图书店看书吧"),
         ("a e\u0301 b c d", "a e b c d", "a o\u0301 b c d"),
         ("hi \U0001f44d\U0001f3fd there you", "hi \U0001f44d there you", "hi \U0001f44e\U0001f3fd there you"),
-        ("make it easy to load the thing", "please request support from the provider", "make it easy to load a thing"),
+        ("we met at noon to plan a trip", "the dog is not to eat from a bowl", "we met at noon to quickly plan a trip"),
     ],
     ids=[
         "one word", "one point", "touching", "number", "date", "address", "code span", "apostrophe", "chinese word",

@@ -98,7 +98,7 @@ def _merge_whole(base: bytes, ours: bytes, theirs: bytes) -> Merge:
     if base == ours == theirs:
         return Merge(content, ())
     texts = [document.decode() for document in (base, ours, theirs)]
-    whole = [Slice(1, count_ends(text) + (not last_end(text)), text) for text in texts]
+    whole = [Slice(1, count_ends(text) + (text != "" and not last_end(text)), text) for text in texts]
     return Merge(content, (Hunk(whole[0], whole[1], whole[2], None if content is None else content.decode()),))
 
 
