@@ -1,5 +1,6 @@
 """One fleet of real processes for all journeys of a run, and a client of it."""
 
+import secrets
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
@@ -67,10 +68,11 @@ class Teams:
         self._api = api
         self._mails = mails
         self._made = 0
+        self._run = secrets.token_hex(4)  # not id(self): a later Teams may lie where an earlier one did
 
     async def of(self, size: int) -> Team:
         self._made += 1
-        name = f"{id(self):x}-{self._made}"
+        name = f"{self._run}-{self._made}"
         people = [
             await self._api.sign_up(f"p{number}-{name}@example.org", PASSWORD, f"Person {number}")
             for number in range(size)

@@ -101,8 +101,9 @@ class Process:
 
 
 def _brief(record: Mapping[str, str]) -> str:
-    exception = "\n".join(record.get("exception", "").splitlines()[-5:])
-    return f"{record['time']} {record['message']} (trace {record.get('trace_id', '-')})\n{exception}".rstrip()
+    cause = record.get("exception", "") or f"{record.get('stack', '')}{record.get('error', '')}: {record.get('detail')}"
+    end = "\n".join(cause.splitlines()[-5:])
+    return f"{record['time']} {record['message']} (trace {record.get('trace_id', '-')})\n{end}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 
 from common.auth import Revocations
 from common.errors import UnavailableError
-from common.revocations import RevocationFeed, publish
+from common.platform import redis_client
+from common.revocations import REDIS_KEY, RevocationFeed, publish
 
 
 @pytest.fixture
@@ -57,6 +58,17 @@ async def test_without_redis_the_owner_is_asked_again_for_a_while_already_seen()
     assert time.time() - 200 < asked[1] < time.time() - 100
     await publish(nowhere, {"session:x": 1.0})
     await nowhere.aclose()
+
+
+async def test_a_restart_of_redis_costs_no_announcement(backing):
+    """Pooled connections are all dead then, which each of them shows only when it is used."""
+    entry = f"session:{uuid4()}"
+    async with redis_client(backing.redis_url, reconnects=1) as redis:
+        await asyncio.gather(*(redis.ping() for _ in range(4)))
+        await asyncio.to_thread(backing["redis"].kill)
+        await asyncio.to_thread(backing["redis"].start)
+        await publish(redis, {entry: time.time() + 60})
+        assert await redis.zscore(REDIS_KEY, entry)
 
 
 async def test_an_owner_that_is_away_is_not_complete(redis):

@@ -12,6 +12,7 @@ from psycopg import errors as pg
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from common.auth import Authenticator, Keys, Revocations, ServiceIdentity
@@ -42,12 +43,10 @@ class Platform:
             max_size=settings.database_pool_max,
             timeout=settings.database_timeout_seconds,
         )
-        self.redis = Redis.from_url(
-            settings.redis_url.get_secret_value(),
-            socket_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        # After a restart of Redis every pooled connection is dead: the first command on each is sent again.
+        self.redis = redis_client(settings.redis_url.get_secret_value(), reconnects=1)
+        # Whoever listens must notice a lost connection, since what was said meanwhile has to be loaded.
+        self._channel = redis_client(settings.redis_url.get_secret_value(), reconnects=0)
         self.identity = ServiceIdentity(
             settings.service, settings.service_key.get_secret_value(), settings.service_public_keys
         )
@@ -63,7 +62,7 @@ class Platform:
         self.anonymous_policy = Policy(
             "anonymous", settings.rate_anonymous_per_minute, max(1, settings.rate_anonymous_per_minute // 4)
         )
-        self.feed = RevocationFeed(self.revocations, self.redis, self.revocations_since)
+        self.feed = RevocationFeed(self.revocations, self._channel, self.revocations_since)
         self.bus = BusConnection(settings.amqp_url.get_secret_value())
         self._schema_ready = False
         self._keys_ready = False
@@ -78,6 +77,7 @@ class Platform:
             await platform.database.open()
             stack.push_async_callback(platform.database.close)
             stack.push_async_callback(platform.redis.aclose)
+            stack.push_async_callback(platform._channel.aclose)
             stack.push_async_callback(platform.client.close)
             stack.push_async_callback(platform.stop_tasks)
             await platform._check_schema_once()
@@ -190,6 +190,16 @@ class Platform:
         answer = await self.client.get("auth-gateway", "/internal/revocations", {"since": str(since)})
         entries: Mapping[str, float] = answer["entries"]
         return entries
+
+
+def redis_client(url: str, *, reconnects: int) -> Redis:
+    """A pool of connections; a command whose connection turns out dead is sent again on a new one, this many times."""
+    return Redis.from_url(
+        url,
+        socket_timeout=REDIS_TIMEOUT_SECONDS,
+        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), reconnects, (RedisConnectionError,)),
+    )
 
 
 def _steady(name: str, per_minute: int) -> Policy:
