@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from deploy.local import keys, servers
 
-from common.migrations import SERVICES, provision, schema_of, upgrade
+from common.migrations import SERVICES, Login, provision, schema_of, upgrade
 from common.settings import env_prefix
 
 pytest_plugins = ["common.testing.plugin"]
@@ -58,19 +58,21 @@ def environment(backing: servers.Servers, tmp_path_factory: pytest.TempPathFacto
     }
     for service in SERVICES:
         prefix, schema = env_prefix(service), schema_of(service)
-        owner = f"{schema}_owner"
+        owner, worker = f"{schema}_owner", f"{schema}_worker"
         values |= {
             f"{prefix}PORT": str(ports[service][0]),
             f"{prefix}INTERNAL_PORT": str(ports[service][1]),
             f"{prefix}DATABASE_URL": f"postgresql://{schema}:{made.role(schema)}@{database}",
             f"{prefix}OWNER_DATABASE_URL": f"postgresql://{owner}:{made.role(owner)}@{database}",
+            f"{prefix}WORKER_DATABASE_URL": f"postgresql://{worker}:{made.role(worker)}@{database}",
             f"{prefix}SERVICE_KEY": made.service_key(service),
         }
         provision(
             values["MDC_ADMIN_DATABASE_URL"],
             service,
-            owner=(owner, made.role(owner)),
-            runtime=(schema, made.role(schema)),
+            owner=Login(owner, made.role(owner)),
+            runtime=Login(schema, made.role(schema)),
+            worker=Login(worker, made.role(worker)),
         )
         upgrade(service, values[f"{prefix}OWNER_DATABASE_URL"])
     before = dict(os.environ)

@@ -81,7 +81,7 @@ def check_projects() -> str:
 
 
 def _example_keys() -> dict[str, object]:
-    roles = [role for name in map(keys.schema, SERVICES) for role in (name, f"{name}_owner")]
+    roles = [role for service in SERVICES for role in keys.roles(service)]
     return {"roles": dict.fromkeys(roles, "x"), "service_keys": {service: {} for service in SERVICES}}
 
 

@@ -66,6 +66,7 @@ class Environments:
             "PORT": str(self.place.ports[service]),
             "INTERNAL_PORT": str(self.place.internal_ports[service]),
             "DATABASE_URL": self.database_url(schema(service)),
+            "WORKER_DATABASE_URL": self.database_url(f"{schema(service)}_worker"),
             "SERVICE_KEY": self.keys.service_key(service),
         }
         if service == "auth-gateway":
@@ -78,5 +79,6 @@ class Environments:
         urls = {"MDC_ADMIN_DATABASE_URL": self.database_url()}
         for service in SERVICES:
             urls[variable(service, "DATABASE_URL")] = self.database_url(schema(service))
+            urls[variable(service, "WORKER_DATABASE_URL")] = self.database_url(f"{schema(service)}_worker")
             urls[variable(service, "OWNER_DATABASE_URL")] = self.database_url(f"{schema(service)}_owner")
         return urls

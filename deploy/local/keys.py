@@ -21,6 +21,11 @@ def schema(service: str) -> str:
     return service.replace("-", "_")
 
 
+def roles(service: str) -> tuple[str, str, str]:
+    """PostgreSQL roles of a service that log in: runtime, worker, owner."""
+    return schema(service), f"{schema(service)}_worker", f"{schema(service)}_owner"
+
+
 def variable(service: str, name: str) -> str:
     """Environment variable of one service: `AI_PROXY_PORT`."""
     return f"{schema(service).upper()}_{name}"
@@ -54,9 +59,7 @@ def load(file: Path) -> Keys:
     known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     complete = {name: known.get(name) or make() for name, make in MAKERS.items()}
     complete["roles"] = {
-        role: known.get("roles", {}).get(role) or _password()
-        for service in SERVICES
-        for role in (schema(service), f"{schema(service)}_owner")
+        role: known.get("roles", {}).get(role) or _password() for service in SERVICES for role in roles(service)
     }
     complete["service_keys"] = {
         service: known.get("service_keys", {}).get(service) or _service_key(service) for service in SERVICES

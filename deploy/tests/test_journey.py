@@ -167,7 +167,7 @@ def rows_of(environment: dict[str, str], workspace_id: str) -> dict[str, int]:
         "document": "SELECT count(*) FROM documents.document WHERE workspace_id = %s",
         "version": "SELECT count(*) FROM documents.version WHERE workspace_id = %s",
         "body": "SELECT count(*) FROM documents.body WHERE workspace_id = %s",
-        "outbox": "SELECT count(*) FROM documents.outbox WHERE data ->> 'workspace_id' = %s::text",
+        "outbox": "SELECT count(*) FROM documents.event WHERE data ->> 'workspace_id' = %s::text",
     }
     with psycopg.connect(environment["MDC_ADMIN_DATABASE_URL"]) as connection:
         found = {name: connection.execute(statement, (workspace_id,)).fetchone() for name, statement in counted.items()}

@@ -47,7 +47,7 @@ async def test_registering_answers_the_account_with_a_lower_case_address(visitor
     )
     [(stored,)] = await owner("SELECT password_hash FROM auth_gateway.account WHERE id = %s", user["id"])
     assert stored.startswith("$argon2id$v=19$m=47104,t=3,p=1$")
-    [(events,)] = await owner("SELECT count(*) FROM auth_gateway.outbox WHERE aggregate_id = %s", user["id"])
+    [(events,)] = await owner("SELECT count(*) FROM auth_gateway.event WHERE aggregate_id = %s", user["id"])
     assert events == 1
 
 
@@ -196,7 +196,7 @@ async def test_my_name_can_be_changed(people, owner):
         answer = await ada.http.patch("/v1/users/me", json={"display_name": "  Ada King "})
         assert (answer.status_code, answer.json()["display_name"]) == (200, "Ada King")
     assert (await ada.http.get("/v1/users/me")).json() == answer.json()
-    rows = await owner("SELECT data FROM auth_gateway.outbox WHERE aggregate_id = %s", ada.id)
+    rows = await owner("SELECT data FROM auth_gateway.event WHERE aggregate_id = %s", ada.id)
     assert rows == [({"user_id": str(ada.id), "display_name": "Ada King", "version": 2},)]
 
 

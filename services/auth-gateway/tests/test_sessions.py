@@ -211,7 +211,7 @@ async def test_a_used_token_coming_back_late_ends_the_session_although_the_reque
 
     [(ended,)] = await owner("SELECT ended_at FROM auth_gateway.session WHERE id = %s", ada.session_id)
     assert ended
-    [(event,)] = await owner("SELECT data FROM auth_gateway.outbox WHERE aggregate_id = %s", ada.session_id)
+    [(event,)] = await owner("SELECT data FROM auth_gateway.event WHERE aggregate_id = %s", ada.session_id)
     assert event["reason"] == "refresh_reused"
     refused(await refresh(http, successor["refresh_token"]), 401, "refresh_invalid")
     refused(await refresh(http, token), 401, "refresh_invalid")
@@ -305,7 +305,7 @@ async def test_logging_out_ends_the_session_and_can_be_repeated(session, owner, 
         assert (await http.post("/v1/auth/logout", json={"refresh_token": token})).status_code == 204
     refused(await ada.http.get("/v1/users/me"), 401, "session_revoked")
     refused(await refresh(http, token), 401, "refresh_invalid")
-    events = await owner("SELECT data->>'reason' FROM auth_gateway.outbox WHERE aggregate_id = %s", ada.session_id)
+    events = await owner("SELECT data->>'reason' FROM auth_gateway.event WHERE aggregate_id = %s", ada.session_id)
     assert events == [("logout",)]
     assert (await http.post("/v1/auth/logout", json={"refresh_token": "garbage"})).status_code == 204
 

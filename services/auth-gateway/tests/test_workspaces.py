@@ -54,7 +54,7 @@ async def test_creating_answers_the_workspace_and_makes_the_caller_owner(people,
     read = await ada.http.get(answer.headers["Location"])
     assert (read.json(), read.headers["ETag"]) == (workspace, '"v1"')
     events = await owner(
-        "SELECT type, data, headers->>'actor' FROM auth_gateway.outbox WHERE aggregate_id = %s ORDER BY id",
+        "SELECT type, data, headers->>'actor' FROM auth_gateway.event WHERE data->>'workspace_id' = %s ORDER BY id",
         workspace["id"],
     )
     assert [event[0] for event in events] == [
@@ -299,7 +299,7 @@ async def test_a_changed_role_is_answered_and_told(team, owner):
         assert answer.status_code == 200
         assert (answer.json()["user_id"], answer.json()["role"]) == (str(bob.id), "editor")
     rows = await owner(
-        "SELECT data->>'role', aggregate_version FROM auth_gateway.outbox WHERE data->>'user_id' = %s "
+        "SELECT data->>'role', aggregate_version FROM auth_gateway.event WHERE data->>'user_id' = %s "
         "AND type = 'auth-gateway.membership.changed.v1'",
         str(bob.id),
     )

@@ -207,7 +207,7 @@ async def test_every_change_leaves_its_event_in_the_outbox(people, place, as_own
     await place.owner.http.post(f"/v1/documents/{document['id']}/restore")
     rows = await (
         await as_owner_role.execute(
-            "SELECT type, aggregate_version, data, headers FROM documents.outbox WHERE aggregate_id = %s ORDER BY id",
+            "SELECT type, aggregate_version, data, headers FROM documents.event WHERE aggregate_id = %s ORDER BY id",
             (document["id"],),
         )
     ).fetchall()

@@ -5,7 +5,7 @@ background tasks and a second app for /internal.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from starlette.responses import Response
 from common.edge import Edge, problem_response
 from common.errors import BadRequestError, NotFoundError, ServiceError, TooLargeError, UnprocessableError
 from common.idempotency import Replay
+from common.messaging import Subscriber, history
 from common.platform import Platform
 from common.revisions import SchemaTooOldError
 from common.settings import CommonSettings
@@ -56,19 +57,23 @@ def create_app(
     routes: APIRouter,
     internal: APIRouter,
     resources: Resources,
+    subscribers: Sequence[Subscriber] = (),
     platform: type[Platform] = Platform,
 ) -> FastAPI:
     """The service's public app; the one for its internal port is at `.state.internal_app`.
 
     `resources` opens what the service itself holds (pools, stores); its value is at `app.state.resources`.
     """
-    app = _bare_app(settings, f"/v1/{settings.service}/openapi.json", lifespan=_lifespan(settings, resources, platform))
+    app = _bare_app(
+        settings, f"/v1/{settings.service}/openapi.json", lifespan=_lifespan(settings, resources, subscribers, platform)
+    )
     app.state.settings = settings
     app.state.schema_too_old = False
     app.include_router(routes)
     app.include_router(_health_routes(settings))
     app.state.internal_app = _bare_app(settings, "/internal/openapi.json")
     app.state.internal_app.include_router(internal)
+    app.state.internal_app.include_router(history.routes(settings.schema_name))
     app.state.internal_app.include_router(_health_routes(settings))
     return app
 
@@ -101,7 +106,9 @@ def _bare_app(settings: CommonSettings, openapi_url: str, lifespan: Any = None) 
     return app
 
 
-def _lifespan(settings: CommonSettings, resources: Resources, kind: type[Platform]) -> Any:
+def _lifespan(
+    settings: CommonSettings, resources: Resources, subscribers: Sequence[Subscriber], kind: type[Platform]
+) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -113,6 +120,8 @@ def _lifespan(settings: CommonSettings, resources: Resources, kind: type[Platfor
             app.state.platform = app.state.internal_app.state.platform = platform
             own = await stack.enter_async_context(resources(platform))
             app.state.resources = app.state.internal_app.state.resources = own
+            if subscribers:
+                platform.consume(subscribers)
             log.info("started")
             yield
 

@@ -39,7 +39,7 @@ OUTAGE = (psycopg.OperationalError, PoolTimeout, pg.AdminShutdown, pg.CrashShutd
 
 DEADLINE_SECONDS = 10.0
 """Longer than the runtime roles' statement_timeout (8 s): reached only if the server does not run at all."""
-KEEPALIVES = {
+KEEPALIVES: dict[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -138,9 +138,11 @@ class Transaction:
     The first thing set is `app.user_id`, for this transaction only, so that row-level security knows the caller.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], user_id: UUID | None) -> None:
+    def __init__(self, pool: AsyncConnectionPool[Connection], user_id: UUID | None, written: asyncio.Event) -> None:
         self._pool = pool
         self._user_id = user_id
+        self._written = written
+        self._tells = False
         self._connection: Connection | None = None
         self.begun = 0
         """How often a database transaction was begun for this request."""
@@ -165,6 +167,10 @@ class Transaction:
                 return connection
             await connection.close()
             await self._pool.putconn(connection)
+
+    def will_tell(self) -> None:
+        """An event is among its writes: wake the relay once they are committed."""
+        self._tells = True
 
     async def act_as(self, user_id: UUID) -> None:
         """Give the rest of the transaction this user's view; for flows that learn who it is on the way."""
@@ -250,6 +256,8 @@ class Transaction:
     async def commit(self) -> None:
         """Make the effects durable, then run what waits for that; nobody but the edge calls this."""
         await self._end("COMMIT")
+        if self._tells:
+            self._written.set()
         waiting, self.after_commit = self.after_commit, []
         for callback in waiting:
             try:
@@ -273,6 +281,8 @@ class Database:
     """The process's connections as the runtime role; `open()` never waits for the server to be up."""
 
     def __init__(self, url: str, *, max_size: int, timeout: float) -> None:
+        self.written = asyncio.Event()
+        """Set when events were committed: what the relay waits for."""
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=Connection,
@@ -304,7 +314,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self, user_id: UUID | None = None) -> AsyncIterator[Transaction]:
         """A transaction that commits when the block ends well and rolls back when it raises."""
-        transaction = Transaction(self._pool, user_id)
+        transaction = Transaction(self._pool, user_id, self.written)
         try:
             yield transaction
             await transaction.commit()

@@ -1,14 +1,16 @@
 """Roles, schemas and migrations: who may do what in PostgreSQL, and which revision it is at.
 
 `python -m common.migrations provision` (superuser or CREATEROLE, once and idempotent) makes per service a schema,
-an owner role (DDL), a runtime role (DML under row-level security) and a NOLOGIN definer role that owns the
-SECURITY DEFINER functions. `python -m common.migrations upgrade [service…]` runs Alembic as the owner.
+an owner role (DDL), a runtime role (DML under row-level security), a worker role (relay and consumers: what events
+need and no more) and a NOLOGIN definer role that owns the SECURITY DEFINER functions.
+`python -m common.migrations upgrade [service…]` runs Alembic as the owner.
 """
 
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import psycopg
 from alembic import command, context
@@ -76,18 +78,34 @@ def upgrade(service: str, owner_url: str, revision: str = "head") -> None:
     command.upgrade(config(service, owner_url), revision)
 
 
-def provision(admin_url: str, service: str, *, owner: tuple[str, str], runtime: tuple[str, str]) -> None:
-    """Create the service's roles (name, password), schema and grants, or bring them to this state."""
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A role that logs in."""
+
+    role: str
+    password: str
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """The one a libpq URL logs in as."""
+        parts = conninfo_to_dict(url)
+        return cls(str(parts["user"]), str(parts["password"]))
+
+
+def provision(admin_url: str, service: str, *, owner: Login, runtime: Login, worker: Login) -> None:
+    """Create the service's roles, schema and grants, or bring them to this state."""
     schema = schema_of(service)
     definer = f"{schema}_definer"
     with psycopg.connect(admin_url, autocommit=True) as connection:
-        for name, password in ((owner[0], owner[1]), (runtime[0], runtime[1]), (definer, None)):
-            _role(connection, name, password)
+        for login in (owner, runtime, worker):
+            _role(connection, login.role, login.password)
+        _role(connection, definer, None)
         database = connection.info.dbname
         names = {
             "schema": sql.Identifier(schema),
-            "owner": sql.Identifier(owner[0]),
-            "runtime": sql.Identifier(runtime[0]),
+            "owner": sql.Identifier(owner.role),
+            "runtime": sql.Identifier(runtime.role),
+            "worker": sql.Identifier(worker.role),
             "definer": sql.Identifier(definer),
             "database": sql.Identifier(database),
             "me": sql.Identifier(connection.info.user),
@@ -95,15 +113,18 @@ def provision(admin_url: str, service: str, *, owner: tuple[str, str], runtime: 
         for statement in (
             "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
             "REVOKE ALL ON SCHEMA public FROM PUBLIC",
-            "GRANT CONNECT ON DATABASE {database} TO {owner}, {runtime}",
+            "GRANT CONNECT ON DATABASE {database} TO {owner}, {runtime}, {worker}",
             "GRANT {owner} TO {me}",
             "GRANT {definer} TO {owner}",
             "CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {owner}",
-            "GRANT USAGE ON SCHEMA {schema} TO {runtime}",
+            "GRANT USAGE ON SCHEMA {schema} TO {runtime}, {worker}",
             "GRANT USAGE, CREATE ON SCHEMA {schema} TO {definer}",
             "ALTER ROLE {runtime} SET idle_in_transaction_session_timeout = '30s'",
             "ALTER ROLE {runtime} SET statement_timeout = '8s'",
             "ALTER ROLE {runtime} SET lock_timeout = '5s'",
+            "ALTER ROLE {worker} SET idle_in_transaction_session_timeout = '30s'",
+            "ALTER ROLE {worker} SET statement_timeout = '15s'",
+            "ALTER ROLE {worker} SET lock_timeout = '10s'",
         ):
             connection.execute(sql.SQL(statement).format(**names))
 
@@ -250,6 +271,65 @@ SHARED_DDL = (
 )
 
 
+def install_bus(op: Op, schema: str) -> None:
+    """Second revision of every service: who may do what with events. Frozen with that revision."""
+    for statement in BUS_DDL:
+        op.execute(statement.replace("SCHEMA_NAME", schema))
+
+
+def drop_bus(op: Op, schema: str) -> None:
+    """Undo `install_bus`."""
+    for statement in BUS_UNDO:
+        op.execute(statement.replace("SCHEMA_NAME", schema))
+
+
+BUS_DDL = (
+    "ALTER TABLE SCHEMA_NAME.outbox DROP COLUMN attempts, DROP COLUMN next_at",
+    "REVOKE UPDATE, DELETE ON SCHEMA_NAME.outbox FROM SCHEMA_NAME",
+    "REVOKE INSERT, UPDATE, DELETE ON SCHEMA_NAME.outbox_sent, SCHEMA_NAME.inbox FROM SCHEMA_NAME",
+    """CREATE VIEW SCHEMA_NAME.event AS
+       SELECT id, event_id, type, aggregate_id, aggregate_version, data, headers, occurred_at FROM SCHEMA_NAME.outbox
+       UNION ALL
+       SELECT id, event_id, type, aggregate_id, aggregate_version, data, headers, occurred_at
+       FROM SCHEMA_NAME.outbox_sent""",
+    "REVOKE INSERT, UPDATE, DELETE ON SCHEMA_NAME.event FROM SCHEMA_NAME",
+    "GRANT SELECT, DELETE ON SCHEMA_NAME.outbox TO SCHEMA_NAME_worker",
+    "GRANT SELECT, INSERT ON SCHEMA_NAME.outbox_sent, SCHEMA_NAME.inbox TO SCHEMA_NAME_worker",
+)
+BUS_UNDO = (
+    "DROP VIEW SCHEMA_NAME.event",
+    "REVOKE ALL ON SCHEMA_NAME.outbox, SCHEMA_NAME.outbox_sent, SCHEMA_NAME.inbox FROM SCHEMA_NAME_worker",
+    "GRANT INSERT, UPDATE, DELETE ON SCHEMA_NAME.outbox, SCHEMA_NAME.outbox_sent, SCHEMA_NAME.inbox TO SCHEMA_NAME",
+    "ALTER TABLE SCHEMA_NAME.outbox ADD COLUMN attempts integer NOT NULL DEFAULT 0, "
+    "ADD COLUMN next_at timestamptz NOT NULL DEFAULT now()",
+)
+
+
+def install_projections(op: Op, schema: str) -> None:
+    """What a service knows of workspaces and users by events; only the worker role writes projections."""
+    op.execute(
+        f"CREATE TABLE {schema}.access_workspace (workspace_id uuid PRIMARY KEY, name text NOT NULL, "
+        "version bigint NOT NULL)"
+    )
+    op.execute(
+        f"CREATE TABLE {schema}.access_user (user_id uuid PRIMARY KEY, display_name text NOT NULL, "
+        "version bigint NOT NULL)"
+    )
+    for table in PROJECTIONS:
+        op.execute(f"REVOKE INSERT, UPDATE, DELETE ON {schema}.{table} FROM {schema}")
+        op.execute(f"GRANT SELECT, INSERT, UPDATE ON {schema}.{table} TO {schema}_worker")
+
+
+def drop_projections(op: Op, schema: str) -> None:
+    """Undo `install_projections`."""
+    op.execute(f"DROP TABLE {schema}.access_workspace, {schema}.access_user")
+    op.execute(f"GRANT INSERT, UPDATE, DELETE ON {schema}.access_member TO {schema}")
+    op.execute(f"REVOKE ALL ON {schema}.access_member FROM {schema}_worker")
+
+
+PROJECTIONS = ("access_member", "access_workspace", "access_user")
+
+
 def install_access_projection(op: Op, schema: str) -> None:
     """Projection of memberships (facts of auth-gateway) and `my_roots()`, the unit of row-level security."""
     op.execute(
@@ -285,13 +365,12 @@ def define_roots(op: Op, schema: str, table: str) -> None:
 def _main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["provision"]:
         for service in arguments[1:] or SERVICES:
-            owner = conninfo_to_dict(_url(service, "OWNER_DATABASE_URL"))
-            runtime = conninfo_to_dict(_url(service, "DATABASE_URL"))
             provision(
                 os.environ["MDC_ADMIN_DATABASE_URL"],
                 service,
-                owner=(str(owner["user"]), str(owner["password"])),
-                runtime=(str(runtime["user"]), str(runtime["password"])),
+                owner=Login.of(_url(service, "OWNER_DATABASE_URL")),
+                runtime=Login.of(_url(service, "DATABASE_URL")),
+                worker=Login.of(_url(service, "WORKER_DATABASE_URL")),
             )
         return 0
     if arguments[:1] == ["upgrade"]:

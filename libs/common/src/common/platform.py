@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
@@ -18,7 +18,8 @@ from redis.exceptions import RedisError
 from common.auth import Authenticator, Keys, Revocations, ServiceIdentity
 from common.client import InternalClient
 from common.database import Database, DatabaseUnavailableError
-from common.messaging import BusConnection
+from common.messaging import Bus, Consumer, Inbox, Relay, Subscriber
+from common.messaging.rabbit import RabbitBus
 from common.ratelimit import Policy, RateLimiter
 from common.revisions import SchemaTooOldError, older_revisions
 from common.revocations import RevocationFeed
@@ -27,6 +28,8 @@ from common.settings import CommonSettings
 log = logging.getLogger(__name__)
 
 REDIS_TIMEOUT_SECONDS = 0.5
+WORKER_CONNECTIONS = 2
+WORKER_TIMEOUT_SECONDS = 10.0
 HOUSEKEEPING_SECONDS = 3600.0
 SCHEMA_TOO_OLD_EXIT = 3
 
@@ -42,6 +45,9 @@ class Platform:
             settings.database_url.get_secret_value(),
             max_size=settings.database_pool_max,
             timeout=settings.database_timeout_seconds,
+        )
+        self.worker = Database(
+            settings.worker_database_url.get_secret_value(), max_size=WORKER_CONNECTIONS, timeout=WORKER_TIMEOUT_SECONDS
         )
         # After a restart of Redis every pooled connection is dead: the first command on each is sent again.
         self.redis = redis_client(settings.redis_url.get_secret_value(), reconnects=1)
@@ -63,7 +69,10 @@ class Platform:
             "anonymous", settings.rate_anonymous_per_minute, max(1, settings.rate_anonymous_per_minute // 4)
         )
         self.feed = RevocationFeed(self.revocations, self._channel, self.revocations_since)
-        self.bus = BusConnection(settings.amqp_url.get_secret_value())
+        self.bus: Bus = RabbitBus(settings.amqp_url.get_secret_value())
+        self.relay = Relay(
+            settings.worker_database_url.get_secret_value(), settings.schema_name, self.bus, self.database.written
+        )
         self._schema_ready = False
         self._keys_ready = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,7 +84,9 @@ class Platform:
         async with AsyncExitStack() as stack:
             platform = cls(settings)
             await platform.database.open()
+            await platform.worker.open()
             stack.push_async_callback(platform.database.close)
+            stack.push_async_callback(platform.worker.close)
             stack.push_async_callback(platform.redis.aclose)
             stack.push_async_callback(platform._channel.aclose)
             stack.push_async_callback(platform.client.close)
@@ -85,9 +96,16 @@ class Platform:
             platform.supervise("revocations", platform.feed.run())
             platform.supervise("keys", platform._await_keys())
             platform.supervise("bus", platform.bus.run())
+            platform.supervise("relay", platform.relay.run())
             platform.supervise("schema", platform._await_schema())
             platform.supervise("housekeeping", platform._keep_house())
             yield platform
+
+    def consume(self, subscribers: Sequence[Subscriber]) -> None:
+        """Give these every event they want, from the service's queue, for the life of the process."""
+        service = self.settings.service
+        inbox = Inbox(self.worker, self.settings.schema_name, service, subscribers)
+        self.supervise("consumer", Consumer(self.bus, service, inbox).run())
 
     def supervise(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run a task for the life of the process; one that dies of a bug takes the process down, loudly."""

@@ -18,6 +18,7 @@ class CommonSettings(BaseSettings):
     port: int = Field(description="Public port, behind the gateway")
     internal_port: int = Field(description="Port of /internal, never routed")
     database_url: SecretStr = Field(description="PostgreSQL URL of the runtime role")
+    worker_database_url: SecretStr = Field(description="PostgreSQL URL of the worker role: relay and consumers")
     database_pool_max: int = Field(default=8, ge=1, description="Connections this process may hold")
     database_timeout_seconds: float = Field(default=2.0, description="Wait for a free connection")
     redis_url: SecretStr = Field(description="Redis URL: revocations, rate limits")

@@ -41,8 +41,6 @@ def service_metadata(schema: str) -> MetaData:
         Column("id", BigInteger, Identity(always=True), primary_key=True),
         Column("event_id", Uuid, nullable=False, unique=True),
         *(Column(name, kind, nullable=False) for name, kind in event),  # type: ignore[arg-type]
-        Column("attempts", Integer, nullable=False),
-        Column("next_at", DateTime(timezone=True), nullable=False, server_default=now),
     )
     CoreTable(
         "outbox_sent",
@@ -75,7 +73,7 @@ def service_metadata(schema: str) -> MetaData:
 
 
 def add_access_projection(metadata: MetaData) -> None:
-    """The membership projection of a deciding service (as `install_access_projection` makes it)."""
+    """A deciding service's projections (as `install_access_projection` and `install_projections` make them)."""
     CoreTable(
         "access_member",
         metadata,
@@ -84,6 +82,20 @@ def add_access_projection(metadata: MetaData) -> None:
         Column("role", Text, nullable=False),
         Column("version", BigInteger, nullable=False),
         Column("removed", Boolean, nullable=False),
+    )
+    CoreTable(
+        "access_workspace",
+        metadata,
+        Column("workspace_id", Uuid, primary_key=True),
+        Column("name", Text, nullable=False),
+        Column("version", BigInteger, nullable=False),
+    )
+    CoreTable(
+        "access_user",
+        metadata,
+        Column("user_id", Uuid, primary_key=True),
+        Column("display_name", Text, nullable=False),
+        Column("version", BigInteger, nullable=False),
     )
 
 

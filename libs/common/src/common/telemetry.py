@@ -112,6 +112,23 @@ def span(name: str, kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> It
             context.span_id = outer
 
 
+def start(name: str, kind: SpanKind, traceparent: str | None) -> Span | None:
+    """A span below a remote one, ended by the caller; None if the remote one is not sampled."""
+    match = TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    if not match or not int(match[3], 16) & 1:
+        return None
+    parent = SpanContext(
+        int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)
+    )
+    return trace.get_tracer("mdcreator").start_span(name, trace.set_span_in_context(NonRecordingSpan(parent)), kind)
+
+
+def traceparent_of(active: Span) -> str:
+    """W3C header that continues the trace below this span."""
+    context = active.get_span_context()
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+
+
 def fail(active: Span, status_code: int) -> None:
     """Mark a server span with the HTTP status; 5xx is an error."""
     active.set_attribute("http.response.status_code", status_code)

@@ -45,7 +45,7 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
             limit=settings.content_limit_bytes,
         ),
         Workbench(),
-        MembershipProjection(platform.database, platform.client, platform.revocations, SCHEMA),
+        MembershipProjection(platform.worker, platform.client, platform.revocations, SCHEMA),
     )
 
 

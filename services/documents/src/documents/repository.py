@@ -311,6 +311,7 @@ class DocumentRepository:
         }
 
     def _event(self, event: type[DocumentState], extra: dict[str, Any]) -> dict[str, Any]:
+        self._transaction.will_tell()
         return {
             "event_id": uuid7(),
             "event_type": event.type,

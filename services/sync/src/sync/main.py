@@ -4,10 +4,16 @@ from fastapi import FastAPI
 
 from common.app import create_app
 
-from . import dependencies, routes
+from . import consumers, dependencies, routes
 from .settings import Settings
 
 
 def create() -> FastAPI:
     """The sync app; start it with `python -m common.serve sync`."""
-    return create_app(Settings(), routes=routes.router, internal=routes.internal, resources=dependencies.resources)
+    return create_app(
+        Settings(),
+        routes=routes.router,
+        internal=routes.internal,
+        resources=dependencies.resources,
+        subscribers=consumers.subscribers,
+    )

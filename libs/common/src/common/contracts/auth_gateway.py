@@ -1,17 +1,11 @@
 """What auth-gateway tells the fleet: users, workspaces, memberships, sessions."""
 
-from typing import ClassVar
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
-from pydantic import BaseModel, ConfigDict
-
-
-class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True)
-    type: ClassVar[str]
+from common.contracts import Event
 
 
-class UserRegistered(_Event):
+class UserRegistered(Event):
     """Somebody opened an account."""
 
     type = "auth-gateway.user.registered.v1"
@@ -19,16 +13,27 @@ class UserRegistered(_Event):
     display_name: str
 
 
-class UserUpdated(_Event):
-    """Profile fields changed."""
+class UserUpdated(Event):
+    """Profile fields changed, or the e-mail address was proven."""
 
     type = "auth-gateway.user.updated.v1"
     user_id: UUID
     display_name: str
     version: int
+    email_verified: bool | None = None
 
 
-class SessionEnded(_Event):
+class SessionOpened(Event):
+    """Somebody signed in; `amr` says how (RFC 8176)."""
+
+    type = "auth-gateway.session.opened.v1"
+    session_id: UUID
+    user_id: UUID
+    device_id: UUID | None = None
+    amr: list[str]
+
+
+class SessionEnded(Event):
     """A session was ended by logout, by its owner from elsewhere, or because its refresh token was reused."""
 
     type = "auth-gateway.session.ended.v1"
@@ -37,7 +42,7 @@ class SessionEnded(_Event):
     reason: str
 
 
-class WorkspaceCreated(_Event):
+class WorkspaceCreated(Event):
     """A workspace and its first owner exist."""
 
     type = "auth-gateway.workspace.created.v1"
@@ -46,7 +51,7 @@ class WorkspaceCreated(_Event):
     version: int
 
 
-class WorkspaceUpdated(_Event):
+class WorkspaceUpdated(Event):
     """Name or settings of a workspace changed."""
 
     type = "auth-gateway.workspace.updated.v1"
@@ -55,7 +60,12 @@ class WorkspaceUpdated(_Event):
     version: int
 
 
-class MembershipChanged(_Event):
+def membership_id(workspace_id: UUID, user_id: UUID) -> UUID:
+    """Aggregate of a membership's events: the same for this pair for ever, however often somebody joins and leaves."""
+    return uuid5(NAMESPACE_URL, f"urn:mdcreator:membership:{workspace_id}:{user_id}")
+
+
+class MembershipChanged(Event):
     """A membership began, changed its role or ended; `version` rises with each change of this pair."""
 
     type = "auth-gateway.membership.changed.v1"
@@ -66,7 +76,7 @@ class MembershipChanged(_Event):
     version: int
 
 
-class InvitationCreated(_Event):
+class InvitationCreated(Event):
     """Somebody was invited; the address is not told."""
 
     type = "auth-gateway.invitation.created.v1"
@@ -75,7 +85,7 @@ class InvitationCreated(_Event):
     role: str
 
 
-class InvitationAccepted(_Event):
+class InvitationAccepted(Event):
     """An invitation led to a membership."""
 
     type = "auth-gateway.invitation.accepted.v1"
@@ -84,7 +94,7 @@ class InvitationAccepted(_Event):
     user_id: UUID
 
 
-class InvitationRevoked(_Event):
+class InvitationRevoked(Event):
     """An invitation was withdrawn."""
 
     type = "auth-gateway.invitation.revoked.v1"

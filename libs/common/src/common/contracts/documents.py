@@ -1,17 +1,11 @@
 """What documents tells the fleet: ids, versions, hashes, sizes and titles; never bodies."""
 
-from typing import ClassVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from common.contracts import Event
 
 
-class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True)
-    type: ClassVar[str]
-
-
-class DocumentState(_Event):
+class DocumentState(Event):
     """Head of a document after the change."""
 
     document_id: UUID

@@ -10,10 +10,9 @@ from uuid import uuid4
 
 import psycopg
 from alembic import command
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
-from common.migrations import config, provision, upgrade
+from common.migrations import Login, config, provision, upgrade
 from common.revisions import schema_of
 from common.settings import env_prefix
 
@@ -64,10 +63,11 @@ def _scratch_database(service: str, environment: Mapping[str, str]) -> Iterator[
 
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-    roles = [conninfo_to_dict(url(variable)) for variable in ("OWNER_DATABASE_URL", "DATABASE_URL")]
-    owner, runtime = [(str(role["user"]), str(role["password"])) for role in roles]
+    owner, runtime, worker = [
+        Login.of(url(variable)) for variable in ("OWNER_DATABASE_URL", "DATABASE_URL", "WORKER_DATABASE_URL")
+    ]
     for _ in range(2):  # again changes nothing
-        provision(admin.rsplit("/", 1)[0] + f"/{name}", service, owner=owner, runtime=runtime)
+        provision(admin.rsplit("/", 1)[0] + f"/{name}", service, owner=owner, runtime=runtime, worker=worker)
     yield url("OWNER_DATABASE_URL"), url("DATABASE_URL")
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))

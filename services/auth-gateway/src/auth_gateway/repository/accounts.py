@@ -74,11 +74,11 @@ class AccountRepository:
             {"id": user_id, "name": display_name},
         )
 
-    async def verify_email(self, user_id: UUID, email: str) -> None:
-        """Note that the address was proven, if it is still the account's."""
-        await self.transaction.execute(
+    async def verify_email(self, user_id: UUID, email: str) -> Row | None:
+        """Note that the address was proven, if it is still the account's; None if there was nothing to note."""
+        return await self.transaction.one(
             "UPDATE auth_gateway.account SET email_verified_at = now(), version = version + 1 "
-            "WHERE id = %(id)s AND email = %(email)s AND email_verified_at IS NULL",
+            "WHERE id = %(id)s AND email = %(email)s AND email_verified_at IS NULL RETURNING display_name, version",
             {"id": user_id, "email": email},
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from common.auth import Principal, digest
-from common.contracts.auth_gateway import SessionEnded, UserRegistered, UserUpdated
+from common.contracts.auth_gateway import SessionEnded, SessionOpened, UserRegistered, UserUpdated
 from common.database import Row
 from common.errors import RateLimitedError
 from common.identifiers import uuid7
@@ -137,7 +137,7 @@ class AccountService:
         email = await self._repository.take_email_token(token_hash)
         if email is None:
             raise VerificationInvalidError
-        await self._repository.verify_email(user_id, email)
+        await note_verified(self._repository, user_id, email, None)
 
     async def login(self, body: Login, device: Device) -> Grant:
         """Open a session. Raises `InvalidCredentialsError` after the same time for an unknown address."""
@@ -162,6 +162,8 @@ class AccountService:
             "refresh_hash": digest(refresh),
         }
         await self._repository.create_session(session, self._terms.session_lifetime)
+        event = SessionOpened(session_id=token.session_id, user_id=user_id, device_id=device.device_id, amr=["pwd"])
+        await self._repository.record(event, token.session_id, 1, Principal(user_id, token.session_id, 0))
         return await self._grant(user_id, token.session_id, "pwd", refresh)
 
     async def refresh(self, text: str) -> Grant:
@@ -204,7 +206,8 @@ class AccountService:
         user_id = await self._repository.find_session_user(token.session_id) if token else None
         if token and user_id:
             await self._repository.act_as(user_id)
-            await self._end(user_id, "logout", only=token.session_id)
+            principal = Principal(user_id, token.session_id, 0)
+            await self._end(user_id, "logout", only=token.session_id, principal=principal)
 
     async def list_sessions(self, principal: Principal) -> list[Row]:
         """The caller's living sessions."""
@@ -242,7 +245,7 @@ class AccountService:
         await self._announcer.sessions_ended(self._repository, ended)
         for session_id in ended:
             event = SessionEnded(session_id=session_id, user_id=user_id, reason=reason)
-            await self._repository.record(event, session_id, 1, principal)
+            await self._repository.record(event, session_id, 2, principal)
         return ended
 
     async def _grant(self, user_id: UUID, session_id: UUID, amr: str, refresh_token: str) -> Grant:
@@ -268,6 +271,15 @@ class AccountService:
 
     async def _mail(self, to: str, subject: str, text: str) -> None:
         await deliver(self._mailer, compose(self._terms.mail_from, to, subject, text))
+
+
+async def note_verified(accounts: AccountRepository, user_id: UUID, email: str, principal: Principal | None) -> None:
+    """Take note, once, that somebody has proven to own the address of their account."""
+    if noted := await accounts.verify_email(user_id, email):
+        event = UserUpdated(
+            user_id=user_id, display_name=noted["display_name"], version=noted["version"], email_verified=True
+        )
+        await accounts.record(event, user_id, noted["version"], principal)
 
 
 async def deliver(mailer: Mailer, message: EmailMessage) -> None:

@@ -17,6 +17,7 @@ from common.contracts.auth_gateway import (
     MembershipChanged,
     WorkspaceCreated,
     WorkspaceUpdated,
+    membership_id,
 )
 from common.database import Row
 from common.errors import PreconditionFailedError
@@ -36,7 +37,7 @@ from ..errors import (
 )
 from ..mail import Mailer, compose
 from ..repository import AccountRepository, WorkspaceRepository
-from .accounts import deliver
+from .accounts import deliver, note_verified
 from .announcer import Announcer
 from .facts import invitation_by, refuse_closed
 
@@ -206,7 +207,7 @@ class WorkspaceService:
                 raise InvitationGoneError from error
         if not await self._workspaces.close_invitation(invitation["id"], accepted_by=self._me):
             raise InvitationGoneError
-        await self._accounts.verify_email(self._me, invitation["email"])
+        await note_verified(self._accounts, self._me, invitation["email"], self._principal)
         event = InvitationAccepted(invitation_id=invitation["id"], workspace_id=workspace_id, user_id=self._me)
         await self._workspaces.record(event, invitation["id"], 2, self._principal)
         return await self.get(workspace_id)
@@ -250,7 +251,7 @@ class WorkspaceService:
         event = MembershipChanged(
             workspace_id=workspace_id, user_id=user_id, role=role, removed=removed, version=version
         )
-        await self._workspaces.record(event, workspace_id, version, self._principal)
+        await self._workspaces.record(event, membership_id(workspace_id, user_id), version, self._principal)
         await self._announcer.member_changed(self._accounts, workspace_id, user_id, version)
 
     async def _invitation(self, workspace_id: UUID, invitation_id: UUID) -> Row:

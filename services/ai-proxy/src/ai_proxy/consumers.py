@@ -1,0 +1,5 @@
+"""Events in, one service call each."""
+
+from common.access import Projections
+
+subscribers = Projections("ai_proxy").subscribers
