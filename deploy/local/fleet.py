@@ -42,11 +42,13 @@ def up(layout: Layout, environment: Mapping[str, str]) -> int:
     layout.make()
     with _alone(layout):
         supervisor = Supervisor(layout.root)
+        wanted = Ports.from_environment(environment)
         if _stays_up(layout, supervisor):
+            _say_what_is_ignored(layout, wanted, environment)
             _print_summary(layout, "MD Creator is already up.", _seed(layout))
             return 0
         begun = time.monotonic()
-        fleet = Fleet(layout, Ports.from_environment(environment), load_keys(layout), environment)
+        fleet = Fleet(layout, wanted, load_keys(layout), environment)
         say(f"Starting MD Creator (data: {layout.data})")
         install_packages(layout, needed_packages(fleet))
         ended = end_leftovers(layout)
@@ -60,6 +62,14 @@ def up(layout: Layout, environment: Mapping[str, str]) -> int:
             login = _seed(layout)
         _print_summary(layout, f"MD Creator is up ({time.monotonic() - begun:.0f} s).", login)
     return 0
+
+
+def _say_what_is_ignored(layout: Layout, wanted: Ports, environment: Mapping[str, str]) -> None:
+    plan = Plan.load(layout)
+    running = plan and {"GATEWAY_PORT": plan.gateway_port, "PORT_BASE": plan.port_base}
+    given = {"GATEWAY_PORT": wanted.gateway, "PORT_BASE": wanted.base}
+    if other := [name for name in given if environment.get(name) and running and running[name] != given[name]]:
+        say(f"It runs with other values of {', '.join(other)}: make down first to change them.")
 
 
 def _stays_up(layout: Layout, supervisor: Supervisor) -> bool:

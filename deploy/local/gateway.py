@@ -42,6 +42,9 @@ OWN_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "X-Request-Id": "$mdc_request_id",
+    # They hold nothing private, and a web app has to read them to tell "too large" from "no network".
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": '"Retry-After, X-Request-Id"',
 }
 
 

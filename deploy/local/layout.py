@@ -60,10 +60,16 @@ class Ports:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Ports":
         """GATEWAY_PORT and PORT_BASE, or the defaults. Raises `SettingError`."""
-        return cls(
+        ports = cls(
             base=_port(environment, "PORT_BASE", DEFAULT_PORT_BASE, 65535 - BLOCK),
             gateway=_port(environment, "GATEWAY_PORT", DEFAULT_GATEWAY_PORT, 65535),
         )
+        if ports.base <= ports.gateway < ports.base + BLOCK:
+            raise SettingError(
+                f"GATEWAY_PORT={ports.gateway} lies in the block that begins at PORT_BASE={ports.base}: "
+                f"choose one outside {ports.base}-{ports.base + BLOCK - 1}"
+            )
+        return ports
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ class Plan:
 
     url: str
     gateway_port: int
+    port_base: int
     service_ports: dict[str, int]
     data: str
     environment: dict[str, str]
@@ -29,6 +30,7 @@ class Plan:
         return cls(
             url=fleet.url,
             gateway_port=fleet.ports.gateway,
+            port_base=fleet.ports.base,
             service_ports={service: fleet.ports.service(service) for service in SERVICES},
             data=str(fleet.layout.data),
             environment=fleet.tool_environment(),

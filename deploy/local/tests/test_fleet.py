@@ -85,6 +85,14 @@ def test_up_says_where_and_a_second_one_that_it_is_up(checkout):
     assert f"API    {url}\n" in said
     again = checkout.run("up")
     assert "already up" in again
+    assert "other values" not in again
+    checkout.settings["GATEWAY_PORT"], port = (
+        str(int(checkout.settings["GATEWAY_PORT"]) + 1),
+        checkout.settings["GATEWAY_PORT"],
+    )
+    other = checkout.run("up")
+    checkout.settings["GATEWAY_PORT"] = port
+    assert "runs with other values of GATEWAY_PORT: make down first" in other
     assert url in again
     assert all(checkout.is_ready(name) for name in checkout.plan.programs)
 

@@ -177,6 +177,21 @@ async def test_body_limits(proxy):
     await problem(proxy, "POST", "/v1/ai/assist", 413, "body_too_large", data=chunks())
 
 
+async def test_a_web_app_elsewhere_can_read_the_gateways_own_answers(proxy):
+    """A browser shows a script nothing of an answer without these: "too large" would look like "no network"."""
+    for method, path, status, code in (
+        ("GET", "/v1/nope", 404, "route_not_found"),
+        ("GET", "/v1/files", 503, "service_unavailable"),
+    ):
+        answer = await problem(proxy, method, path, status, code)
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
+
+
+async def test_methods_nobody_has_are_answered_here(proxy):
+    await problem(proxy, "FOO", "/v1/documents", 405, "method_not_allowed")
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_service_that_is_down(proxy, method):
     answer = await problem(proxy, method, "/v1/files", 503, "service_unavailable")

@@ -33,6 +33,11 @@ def test_all_ports_differ_and_stay_in_their_block(fleet):
     assert (moved.service("documents"), moved.internal("documents"), moved.gateway) == (20002, 20102, 8080)
 
 
+def test_a_gateway_port_among_our_own_is_refused():
+    with pytest.raises(SettingError, match="GATEWAY_PORT=20001 lies in the block"):
+        Ports.from_environment({"GATEWAY_PORT": "20001", "PORT_BASE": "20000"})
+
+
 def test_secrets_are_made_once_completed_and_private(tmp_path):
     file = tmp_path / "secrets.json"
     first = keys.load(file)

@@ -62,8 +62,9 @@ async def test_redis_down(without, fleet, sign_up, visitor, people, refused):
             f"{path}/content", content="x", headers={"If-Match": '"v1"', "Content-Type": "text/markdown"}
         )
         assert saved.status_code == 200
+        guessing = visitor()
         limited = [
-            await visitor().post("/v1/auth/login", json={"email": bob.email, "password": "violet tundra"})
+            await guessing.post("/v1/auth/login", json={"email": bob.email, "password": "violet tundra"})
             for _ in range(11)
         ]
         assert [answer.status_code for answer in limited] == [401] * 10 + [429]  # by this process alone

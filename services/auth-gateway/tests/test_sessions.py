@@ -92,26 +92,39 @@ async def test_wrong_password_and_unknown_address_cannot_be_told_apart(
     assert await owner("SELECT 1 FROM auth_gateway.session WHERE user_id = %s", ada.id) == []
 
 
-async def test_attempts_on_one_account_are_limited_whatever_addresses_they_come_from(people, visitor, refused):
-    ada = await people.person()
+async def test_attempts_on_one_account_are_limited_and_its_owner_elsewhere_is_not_kept_out(
+    sign_up, people, visitor, refused
+):
+    ada = await sign_up()
     body = {"email": ada.email, "password": "violet tundra 88"}
-    # Each from another client, who also forges what stands left of the gateway's entry.
-    answers = [
-        await people.client().post(
-            "/v1/auth/login",
-            json=body,
-            headers={"X-Forwarded-For": f"6.6.6.{n}, {visitor().headers['X-Forwarded-For']}"},
+    address = visitor().headers["X-Forwarded-For"]
+
+    async def guess(n):
+        # Who guesses also forges what stands left of the gateway's entry.
+        return await people.client().post(
+            "/v1/auth/login", json=body, headers={"X-Forwarded-For": f"6.6.6.{n}, {address}"}
         )
-        for n in range(11)
-    ]
+
+    answers = [await guess(n) for n in range(11)]
     assert [answer.status_code for answer in answers] == [401] * 10 + [429]
     problem = refused(answers[-1], 429, "rate_limited")
     assert problem["policy"] == "login"
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 10
-    other_case = await visitor().post("/v1/auth/login", json={**body, "email": ada.email.upper()})
-    refused(other_case, 429, "rate_limited")
+    body["email"] = ada.email.upper()
+    refused(await guess(12), 429, "rate_limited")
+    assert (await ada.login())["access_token"]
     bob = await people.person("Bob")
     refused(await visitor().post("/v1/auth/login", json={**body, "email": bob.email}), 401, "invalid_credentials")
+
+
+async def test_guessing_from_many_addresses_is_limited_too(people, fleet, visitor, refused):
+    ada = await people.person()
+    platform = fleet["auth-gateway"].app.state.platform
+    policy = fleet["auth-gateway"].app.state.resources.login_account_policy
+    for _ in range(policy.burst):  # as that many guesses would
+        await platform.limiter.take(policy, ada.email)
+    answer = await visitor().post("/v1/auth/login", json={"email": ada.email, "password": "violet tundra 88"})
+    assert refused(answer, 429, "rate_limited")["policy"] == "login_account"
 
 
 async def test_forged_forwarding_headers_do_not_change_the_anonymous_bucket(people, visitor, refused):

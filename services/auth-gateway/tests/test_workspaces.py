@@ -155,7 +155,7 @@ async def test_garbage_is_no_cursor(people, refused):
             refused(await ada.http.get(path, params={"cursor": cursor}), 400, "cursor_invalid")
         for cursor in MADE_BY_SOME_LIST:
             assert (await ada.http.get(path, params={"cursor": cursor})).status_code in (200, 400), (path, cursor)
-        refused(await ada.http.get(path, params={"cursor": "x" * 501}), 422, "validation_error")
+        refused(await ada.http.get(path, params={"cursor": "x" * 4001}), 422, "validation_error")
 
 
 # Idempotency

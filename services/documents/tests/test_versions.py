@@ -54,6 +54,20 @@ async def test_diff_is_one_that_git_applies(place, history, tmp_path):
     assert (tmp_path / "note.md").read_bytes() == b"one\r\ntwo\nthree"
 
 
+async def test_diff_against_a_version_that_never_was(place, history):
+    answer = await place.owner.http.get(f"/v1/documents/{history}/versions/1/diff?against=99")
+    problem(answer, 404, "version_not_found")
+
+
+async def test_bytes_that_never_change_are_not_sent_again(place, history):
+    path = f"/v1/documents/{history}/versions/1/content"
+    first = await place.owner.http.get(path)
+    for seen in (first.headers["ETag"], "*", f'"x", W/{first.headers["ETag"]}'):
+        again = await place.owner.http.get(path, headers={"If-None-Match": seen})
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+    problem(await place.stranger.http.get(path, headers={"If-None-Match": "*"}), 404, "document_not_found")
+
+
 async def test_diff_defaults_to_the_version_before(place, history):
     default = await place.viewer.http.get(f"/v1/documents/{history}/versions/2/diff")
     explicit = await place.viewer.http.get(f"/v1/documents/{history}/versions/2/diff", params={"against": 1})

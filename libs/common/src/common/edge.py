@@ -57,6 +57,8 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # the server leaves the body out
+            scope = {**scope, "method": "GET"}
         headers = {name: value for name, value in scope["headers"] if name in _READ}
         context = telemetry.begin(_text(headers.get(b"traceparent")), _request_id(headers.get(b"x-request-id")))
         context.client_ip = client_ip(_text(headers.get(b"x-forwarded-for")), scope["client"], self._trusted_hops)

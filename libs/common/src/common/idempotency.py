@@ -15,6 +15,7 @@ from common.database import Transaction
 from common.errors import BadRequestError, ServiceError, UnprocessableError
 
 MAX_KEY_LENGTH = 255
+HASHED_HEADERS = ("if-match", "content-type", "prefer")
 KEPT_HEADERS = ("location", "etag", "content-type")
 
 
@@ -64,9 +65,8 @@ class IdempotencyKey:
         """
         if not self._row:
             return
-        self._row["hash"] = hashlib.sha256(
-            self._request.headers.get("if-match", "").encode() + b"\n" + await self._request.body()
-        ).digest()
+        meant = [self._request.headers.get(name, "").encode() for name in HASHED_HEADERS]
+        self._row["hash"] = hashlib.sha256(b"\n".join([*meant, await self._request.body()])).digest()
         known = await self._transaction.single(
             f"SELECT request_hash, status, headers, body FROM {self._table} "
             "WHERE user_id = %(user)s AND method = %(method)s AND path = %(path)s AND key = %(key)s",

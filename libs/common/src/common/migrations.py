@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 import psycopg
 from alembic import command, context
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import MetaData, create_engine, pool, text
@@ -74,8 +75,31 @@ def sqlalchemy_url(url: str) -> str:
 
 
 def upgrade(service: str, owner_url: str, revision: str = "head") -> None:
-    """Bring the service's schema to `revision`."""
+    """Bring the service's schema to `revision`; one that a newer release has migrated is left as it is."""
+    if _is_newer(service, owner_url):
+        sys.stderr.write(f"{service}: the schema is newer than this release; left as it is\n")
+        return
     command.upgrade(config(service, owner_url), revision)
+
+
+def _is_newer(service: str, owner_url: str) -> bool:
+    """Whether the database is at a revision this release does not have: old code keeps working on it."""
+    scripts = ScriptDirectory.from_config(config(service, owner_url))
+    known = {script.revision for script in scripts.walk_revisions()}
+    with psycopg.connect(owner_url) as connection:
+        table = f"{schema_of(service)}.alembic_version"
+        if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() == (None,):
+            return False
+        found = connection.execute(f"SELECT version_num FROM {table}").fetchall()  # type: ignore[call-overload]
+    return any(revision not in known for (revision,) in found)
+
+
+def new_revision(service: str, message: str) -> None:
+    """Write a revision that leads from the migrated database to the models, numbered on from the last one."""
+    versions = script_location(service) / "versions"
+    number = f"{len(list(versions.glob('*.py'))) + 1:04}"
+    settings = config(service, _url(service, "OWNER_DATABASE_URL"))
+    command.revision(settings, message, autogenerate=True, rev_id=number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,11 +401,14 @@ def _main(arguments: Sequence[str]) -> int:
         for service in arguments[1:] or SERVICES:
             upgrade(service, _url(service, "OWNER_DATABASE_URL"))
         return 0
-    if arguments[:1] == ["new"] and len(arguments) == 3:  # noqa: PLR2004 - new <service> <message>
-        service = arguments[1]
-        command.revision(config(service, _url(service, "OWNER_DATABASE_URL")), arguments[2], autogenerate=True)
-        return 0
-    sys.stderr.write("usage: python -m common.migrations provision|upgrade [service…] | new <service> <message>\n")
+    match arguments:
+        case ["new", service, message] if service in SERVICES and message.strip():
+            new_revision(service, message)
+            return 0
+    sys.stderr.write(
+        "usage: python -m common.migrations provision|upgrade [service…] | new <service> <message>\n"
+        f'or: make migration s=<{"|".join(SERVICES)}> m="what changes"\n'
+    )
     return 2
 
 

@@ -13,7 +13,7 @@ DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items on a page")]
-Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]
+Cursor = Annotated[str | None, Query(max_length=4000, description="`next_cursor` of the page before")]
 
 
 class CursorInvalidError(BadRequestError):

@@ -45,9 +45,11 @@ RequiredVersion = Annotated[int, Depends(required_version)]
 
 
 def not_modified(request: Request, tag: str) -> bool:
-    """Whether `If-None-Match` names `tag` (weak comparison)."""
+    """Whether `If-None-Match` names `tag` (weak comparison) or is `*`."""
     header = request.headers.get("if-none-match")
-    return header is not None and tag in (part.strip().removeprefix("W/") for part in header.split(","))
+    return header is not None and not {tag, "*"}.isdisjoint(
+        part.strip().removeprefix("W/") for part in header.split(",")
+    )
 
 
 def preferences(request: Request) -> dict[str, str]:

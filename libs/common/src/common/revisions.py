@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 SERVICES = ("auth-gateway", "documents", "sync", "collab", "files", "ai-proxy")
-_LINE = re.compile(r"^(revision|down_revision) = (?:\"(\w+)\"|None)$", re.MULTILINE)
+_LINE = re.compile(r"^(revision|down_revision) = (?:[\"'](\w+)[\"']|None)$", re.MULTILINE)
 
 
 class SchemaTooOldError(RuntimeError):

@@ -26,6 +26,8 @@ from .settings import Settings
 
 SCHEMA = "auth_gateway"
 LOGIN_BURST = 10
+STRANGERS = 10
+"""Addresses that have to guess at one account before its owner, who comes from another one, is kept out too."""
 MAIL_BURST = 5
 
 
@@ -68,6 +70,7 @@ class Resources:
     terms: Terms
     invitation_terms: InvitationTerms
     login_policy: Policy
+    login_account_policy: Policy
     mail_policy: Policy
     invitation_policy: Policy
 
@@ -87,6 +90,7 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
         _terms(settings),
         InvitationTerms(timedelta(days=settings.invitation_days), settings.app_url, settings.mail_from),
         Policy("login", settings.login_attempts_per_minute, LOGIN_BURST),
+        Policy("login_account", settings.login_attempts_per_minute * STRANGERS, LOGIN_BURST * STRANGERS),
         Policy("mail", settings.mails_per_minute, MAIL_BURST),
         Policy("invitation", settings.mails_per_minute, MAIL_BURST),
     )
@@ -164,9 +168,11 @@ async def idempotency_key(request: Request, user: CurrentUser, transaction: User
 
 # These hand the body on: declared a second time in the route it would be validated, and refused, twice.
 async def limited_login(request: Request, body: Login) -> Login:
-    """Attempts on one account are limited however many addresses they come from."""
+    """Attempts on one account are limited per client address, and more widely however many they come from."""
     own: Resources = request.app.state.resources
-    await _limit(request, own.login_policy, body.email)
+    context = telemetry.current()
+    await _limit(request, own.login_policy, f"{context.client_ip if context else ''} {body.email}")
+    await _limit(request, own.login_account_policy, body.email)
     return body
 
 

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 MIN_STRENGTH = 3
 STRENGTH_PREFIX = 100
+_GLUE = re.compile(r"[\W_]+")
 _HINT_WORD = re.compile(r"[^\W_]{3,}")
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 
@@ -66,7 +67,9 @@ class Passwords:
 def _refuse_weak(password: str, hints: list[str]) -> None:
     """Zxcvbn (Wheeler, USENIX Security 2016) knows breached lists, keyboard walks, dates and the user's own name."""
     # Whole and word by word: "Ada Lovelace" is typed as "adalovelace1815", an address without its domain.
-    words = [word for hint in hints for word in (hint, *_HINT_WORD.findall(hint))]
+    words = [
+        word for hint in hints for word in (hint, hint.replace("@", ""), _GLUE.sub("", hint), *_HINT_WORD.findall(hint))
+    ]
     estimate = zxcvbn(password[:STRENGTH_PREFIX], words)
     if int(estimate.score) < MIN_STRENGTH:
         feedback = estimate.feedback

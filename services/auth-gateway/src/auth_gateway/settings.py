@@ -33,7 +33,9 @@ class Settings(CommonSettings):
     password_threads: int = Field(default=2, ge=1, description="Password hashes computed at once")
     password_queue: int = Field(default=64, ge=1, description="Password hashes waiting before 503")
     login_attempts_per_minute: int = Field(
-        default=6, ge=1, description="Logins per account and minute after a burst of 10"
+        default=6,
+        ge=1,
+        description="Logins per account, client IP and minute after a burst of 10; ten times that in all",
     )
     mails_per_minute: int = Field(default=1, ge=1, description="Mails to one address and minute after a burst of 5")
 

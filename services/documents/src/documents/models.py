@@ -43,7 +43,7 @@ class Document(Table, table=True):
     id: UUID = Field(primary_key=True)
     workspace_id: UUID
     access_root_id: UUID
-    title: str = Field(sa_column=Column(Text, nullable=False))
+    title: str = Field(sa_column=Column(Text(collation="und-x-icu"), nullable=False))
     language: str | None = Field(sa_column=Column(Text))
     kind: str = Field(sa_column=Column(Text, nullable=False))
     version: int = Field(sa_column=Column(BigInteger, nullable=False))

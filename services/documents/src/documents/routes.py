@@ -166,8 +166,12 @@ async def get_version(document_id: UUID, n: VersionNumber, documents: Documents)
 
 
 @router.get("/{document_id}/versions/{n}/content", response_class=Response, responses={200: _MARKDOWN_BODY})
-async def get_version_content(document_id: UUID, n: VersionNumber, documents: Documents) -> Response:
+async def get_version_content(document_id: UUID, n: VersionNumber, request: Request, documents: Documents) -> Response:
     """The exact bytes of a version."""
+    tag = etag(n)
+    if not_modified(request, tag):
+        await documents.get_version(document_id, n)
+        return Response(status_code=304, headers={"ETag": tag})
     version, content = await documents.read_version(document_id, n)
     return _markdown(content, version["body_sha256"], etag(version["n"]))
 

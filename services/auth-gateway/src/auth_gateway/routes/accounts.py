@@ -44,10 +44,17 @@ async def verify_email(body: VerifyEmail, accounts: OpenAccounts) -> None:
     await accounts.verify_email(body.token)
 
 
-@router.post("/v1/auth/verify-email/resend", status_code=202, tags=["auth"], dependencies=[Depends(limited_resend)])
-async def resend_verification(user: CurrentUser, accounts: Accounts) -> None:
+@router.post(
+    "/v1/auth/verify-email/resend",
+    status_code=202,
+    tags=["auth"],
+    dependencies=[Depends(limited_resend)],
+    response_class=Response,
+)
+async def resend_verification(user: CurrentUser, accounts: Accounts) -> Response:
     """Mail the verification link again, unless the address is confirmed."""
     await accounts.resend_verification(user)
+    return Response(status_code=202)
 
 
 @router.post("/v1/auth/login", tags=["auth"])

@@ -232,7 +232,10 @@ class DocumentService:
 
     async def diff(self, document_id: UUID, n: int, against: int | None) -> str:
         """Unified diff from version `against` (default: the one before `n`, or nothing) to version `n`."""
-        new = await self.get_version(document_id, n)
+        head = await self.get(document_id)
+        if against is not None and against > head["version"]:
+            raise VersionNotFoundError
+        new = await self._version(document_id, n)
         old = await self._repository.find_version_at(document_id, n - 1 if against is None else against)
         if old is None and against is not None:
             raise VersionNotFoundError
