@@ -90,7 +90,7 @@ def _is_newer(service: str, owner_url: str) -> bool:
         table = f"{schema_of(service)}.alembic_version"
         if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() == (None,):
             return False
-        found = connection.execute(f"SELECT version_num FROM {table}").fetchall()  # type: ignore[call-overload]
+        found = connection.execute(f"SELECT version_num FROM {table}").fetchall()
     return any(revision not in known for (revision,) in found)
 
 
