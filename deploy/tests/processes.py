@@ -20,7 +20,7 @@ from deploy.local.servers import Running
 
 from common.settings import env_prefix
 
-SERVICES = ("auth-gateway", "documents")
+SERVICES = ("auth-gateway", "documents", "sync")
 READY_SECONDS = 40
 
 

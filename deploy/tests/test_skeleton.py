@@ -21,7 +21,7 @@ ALLOWED = {
     *NEEDED, "consumers", "service", "repository", "schemas", "errors", "domain",
     "identity", "mail", "storage", "rooms", "providers",
 }  # fmt: skip
-BARE = [service for service in SERVICES if service not in ("auth-gateway", "documents")]
+BARE = [service for service in SERVICES if service not in ("auth-gateway", "documents", "sync")]
 
 
 def package(service: str) -> Path:

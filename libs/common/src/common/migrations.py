@@ -7,6 +7,7 @@ need and no more) and a NOLOGIN definer role that owns the SECURITY DEFINER func
 """
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from common.settings import env_prefix
 
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "10min"
-PARTITION_MARK = "_p2"  # outbox_sent_p20261123: made by ensure_partitions(), unknown to the models
+PARTITION = re.compile(r"_(p2\d+|default)$")
+"""outbox_sent_p20261123: made by ensure_partitions(), unknown to the models."""
 
 
 class Op(Protocol):
@@ -58,7 +60,7 @@ def run_env(schema: str, metadata: MetaData) -> None:
             include_schemas=True,
             include_name=lambda name, kind, _: kind != "schema" or name == schema,
             include_object=lambda _object, name, kind, _reflected, _to: (
-                not (kind == "table" and name is not None and PARTITION_MARK in name)
+                not (kind == "table" and name is not None and PARTITION.search(name))
             ),
             compare_type=True,
             compare_server_default=False,

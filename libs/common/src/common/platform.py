@@ -73,6 +73,9 @@ class Platform:
         self.relay = Relay(
             settings.worker_database_url.get_secret_value(), settings.schema_name, self.bus, self.database.written
         )
+        self.inbox: Inbox | None = None
+        self.chores = ["ensure_partitions()", "drop_expired()"]
+        """Functions of the schema to call once an hour."""
         self._schema_ready = False
         self._keys_ready = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,8 +107,8 @@ class Platform:
     def consume(self, subscribers: Sequence[Subscriber]) -> None:
         """Give these every event they want, from the service's queue, for the life of the process."""
         service = self.settings.service
-        inbox = Inbox(self.worker, self.settings.schema_name, service, subscribers)
-        self.supervise("consumer", Consumer(self.bus, service, inbox).run())
+        self.inbox = Inbox(self.worker, self.settings.schema_name, service, subscribers)
+        self.supervise("consumer", Consumer(self.bus, service, self.inbox).run())
 
     def supervise(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run a task for the life of the process; one that dies of a bug takes the process down, loudly."""
@@ -193,7 +196,8 @@ class Platform:
         while True:
             try:
                 async with self.database.transaction() as transaction:
-                    await transaction.execute(f"SELECT {schema}.ensure_partitions(), {schema}.drop_expired()")
+                    for chore in self.chores:
+                        await transaction.execute(f"SELECT {schema}.{chore}")
                 await asyncio.sleep(HOUSEKEEPING_SECONDS)
             except DatabaseUnavailableError:
                 await asyncio.sleep(5.0)

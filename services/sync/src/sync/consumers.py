@@ -1,5 +1,8 @@
 """Events in, one service call each."""
 
 from common.access import Projections
+from common.messaging import Subscriber
 
-subscribers = Projections("sync").subscribers
+from .dependencies import append
+
+subscribers = [*Projections("sync").subscribers, Subscriber(("*",), append)]

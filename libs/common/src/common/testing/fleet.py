@@ -14,6 +14,10 @@ from common.revisions import schema_of
 from common.serve import listener
 
 START_SECONDS = 20
+OWNERS = {
+    ("/v1/auth", "/v1/users", "/v1/workspaces", "/v1/invitations", "/.well-known"): "auth-gateway",
+    ("/v1/sync",): "sync",
+}
 
 
 @dataclass
@@ -37,8 +41,7 @@ class Fleet:
 
     def url_of(self, path: str) -> str:
         """Base URL of the service that owns a public path."""
-        prefixes = ("/v1/auth", "/v1/users", "/v1/workspaces", "/v1/invitations", "/.well-known")
-        owner = "auth-gateway" if path.startswith(prefixes) else "documents"
+        owner = next((name for prefixes, name in OWNERS.items() if path.startswith(prefixes)), "documents")
         return self.services[owner].url
 
     @classmethod

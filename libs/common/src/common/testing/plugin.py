@@ -10,9 +10,9 @@ from .people import People
 
 @pytest_asyncio.fixture(scope="session")
 async def fleet(environment: dict[str, str]) -> AsyncIterator[Fleet]:
-    """auth-gateway and documents, running."""
+    """auth-gateway, documents and sync, running."""
     assert environment
-    async with Fleet.running("auth-gateway", "documents") as running:
+    async with Fleet.running("auth-gateway", "documents", "sync") as running:
         yield running
 
 

@@ -1,0 +1,180 @@
+"""Pure decisions of the log: which events are next, where they belong, how entries are chained, what an item is."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from common.messaging import Envelope, UnreadableEventError
+
+GENESIS: Final = bytes(32)
+"""Hash before a scope's first entry."""
+
+
+class Scope(NamedTuple):
+    """An access root (`root`) or what concerns one user alone (`user`)."""
+
+    kind: str
+    id: UUID
+
+
+class Admission(NamedTuple):
+    """What becomes of an aggregate's events: to apply in order, to park until earlier ones come, known already."""
+
+    apply: list[Envelope]
+    park: list[Envelope]
+    known: list[Envelope]
+
+
+def admit(last: int, events: Iterable[Envelope]) -> Admission:
+    """Sort an aggregate's events by whether they follow version `last` without a gap."""
+    admission = Admission([], [], [])
+    for event in sorted(events, key=lambda item: item.version):
+        if event.version <= last:
+            admission.known.append(event)
+        elif event.version == last + 1:
+            admission.apply.append(event)
+            last = event.version
+        elif admission.park and admission.park[-1].version == event.version:
+            admission.known.append(event)
+        else:
+            admission.park.append(event)
+    return admission
+
+
+def scopes_of(event: Envelope) -> list[Scope]:
+    """Where an event is logged: its access root (a workspace is one) and the user it is about. At least one."""
+    root, user = event.data.get("access_root_id") or event.data.get("workspace_id"), event.data.get("user_id")
+    try:
+        found = [Scope("root", UUID(root))] if root else []
+        found += [Scope("user", UUID(user))] if user else []
+    except (ValueError, TypeError, AttributeError):
+        found = []
+    if not found:
+        raise UnreadableEventError(f"{event.type} names neither a root nor a user")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a scope's log. `personal` is what may be erased later."""
+
+    scope: Scope
+    seq: int
+    recorded_at: datetime
+    event_id: UUID
+    type: str
+    aggregate_id: UUID
+    aggregate_version: int
+    occurred_at: datetime
+    commitment: bytes
+    hash: bytes
+
+
+def personal(event: Envelope) -> dict[str, Any]:
+    """Who, from where, how signed in, and what the event says."""
+    return {
+        "actor": event.extensions.get("actor"),
+        "session_id": event.extensions.get("sessionid"),
+        "client_ip": event.extensions.get("clientip"),
+        "auth_method": event.extensions.get("authmethod"),
+        "data": dict(event.data),
+    }
+
+
+def commitment(salt: bytes, details: Mapping[str, Any]) -> bytes:
+    """SHA-256 commitment to personal fields; without the salt nobody can guess an erased address by trying."""
+    return hashlib.sha256(salt + orjson.dumps(details, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def chain(previous: bytes, entry: Sequence[Any]) -> bytes:
+    """Hash of an entry: SHA-256 over the entry before it and its own fields, without `hash`."""
+    return hashlib.sha256(previous + orjson.dumps(entry)).digest()
+
+
+def append(scope: Scope, seq: int, previous: bytes, event: Envelope, recorded_at: datetime, committed: bytes) -> Entry:
+    """The entry for `event` that follows number `seq`, whose hash was `previous`."""
+    fields = (
+        scope,
+        seq + 1,
+        recorded_at,
+        event.id,
+        event.type,
+        event.aggregate_id,
+        event.version,
+        event.time,
+        committed,
+    )
+    return Entry(*fields, hash=chain(previous, _hashed(fields)))
+
+
+def _hashed(fields: Sequence[Any]) -> list[Any]:
+    """Fields in the fixed form they are hashed in: times in UTC, the commitment in hex."""
+    scope, seq, recorded_at, event_id, type_, aggregate_id, version, occurred_at, committed = fields
+    return [
+        scope.kind, str(scope.id), seq, recorded_at.timestamp(), str(event_id), type_, str(aggregate_id), version,
+        occurred_at.timestamp(), committed.hex(),
+    ]  # fmt: skip
+
+
+class Checked(NamedTuple):
+    """How far a chain holds."""
+
+    seq: int
+    hash: bytes
+    erased: int
+    broken_at: int | None
+
+
+def check(scope: Scope, start: Checked, rows: Iterable[Mapping[str, Any]]) -> Checked:
+    """Recompute hashes and commitments of consecutive rows after `start`; ends at the first that does not hold."""
+    seq, previous, erased, _ = start
+    for row in rows:
+        fields = (
+            scope, seq + 1, row["recorded_at"], row["event_id"], row["type"], row["aggregate_id"],
+            row["aggregate_version"], row["occurred_at"], row["commitment"],
+        )  # fmt: skip
+        intact = row["seq"] == seq + 1 and chain(previous, _hashed(fields)) == row["hash"]
+        if row["salt"] is None:
+            erased += 1
+        else:
+            intact = intact and commitment(row["salt"], row["personal"]) == row["commitment"]
+        if not intact:
+            return Checked(seq, previous, erased, seq + 1)
+        seq, previous = seq + 1, row["hash"]
+    return Checked(seq, previous, erased, None)
+
+
+_ENTITIES: Final = {
+    "documents.document": "document",
+    "auth-gateway.membership": "member",
+    "auth-gateway.workspace": "workspace",
+}
+
+
+def items(events: Iterable[Envelope]) -> list[dict[str, Any]]:
+    """Heads of the entities these events leave behind: the newest of each, in a fixed order."""
+    newest: dict[tuple[str, UUID], Envelope] = {}
+    for event in events:
+        entity = _ENTITIES.get(".".join(event.type.split(".")[:2]))
+        if entity:
+            newest[entity, event.aggregate_id] = event
+    return [
+        {
+            "entity": entity,
+            "id": event.aggregate_id,
+            "root_id": scopes_of(event)[0].id,
+            "version": event.version,
+            "content_hash": event.data.get("content_hash"),
+            "size": event.data.get("size"),
+            "title": event.data.get("title") or event.data.get("name"),
+            "removed": bool(event.data.get("removed")) or event.type.startswith("documents.document.trashed."),
+            "data": dict(event.data),
+            "changed_at": event.time,
+        }
+        for (entity, _), event in sorted(newest.items())
+    ]

@@ -1,0 +1,207 @@
+"""Every SQL statement of sync, named as questions; batches travel as arrays, so their number does not grow."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from common.database import Row, Transaction
+from common.messaging import Envelope
+
+from .domain import Entry, Scope
+
+_LOG_KEY = "scope_kind, scope_id, seq, recorded_at"
+_ENTRY = (
+    "l.seq, l.recorded_at, l.event_id, l.type, l.aggregate_id, l.aggregate_version, l.occurred_at, l.commitment, "
+    "l.hash, d.salt, d.personal"
+)
+_FROM = (
+    "FROM sync.sync_log l LEFT JOIN sync.sync_log_detail d "
+    "ON (d.scope_kind, d.scope_id, d.seq, d.recorded_at) = (l.scope_kind, l.scope_id, l.seq, l.recorded_at) "
+    "WHERE l.scope_kind = %(kind)s AND l.scope_id = %(id)s "
+)
+
+
+class LogWriter:
+    """What the consumer writes, as the worker role."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def lock_aggregates(self, producers: dict[UUID, str]) -> dict[UUID, int]:
+        """Last version applied of each aggregate; they stay ours until the transaction ends."""
+        ids = sorted(producers)
+        await self._transaction.execute(
+            "INSERT INTO sync.aggregate (id, producer, version) "
+            "SELECT id, producer, 0 FROM unnest(%(ids)s::uuid[], %(producers)s::text[]) AS new (id, producer) "
+            "ORDER BY id ON CONFLICT DO NOTHING",
+            {"ids": ids, "producers": [producers[id_] for id_ in ids]},
+        )
+        rows = await self._transaction.all(
+            "SELECT id, version FROM sync.aggregate WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE", {"ids": ids}
+        )
+        return {row["id"]: row["version"] for row in rows}
+
+    async def set_versions(self, versions: dict[UUID, int]) -> None:
+        """Note how far each aggregate has come."""
+        await self._transaction.execute(
+            "UPDATE sync.aggregate AS a SET version = new.version "
+            "FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS new (id, version) WHERE a.id = new.id",
+            {"ids": list(versions), "versions": list(versions.values())},
+        )
+
+    async def parked(self, ids: Sequence[UUID]) -> list[Envelope]:
+        """Events of these aggregates that wait for earlier ones."""
+        rows = await self._transaction.all(
+            "SELECT envelope FROM sync.parked WHERE aggregate_id = ANY(%(ids)s)", {"ids": list(ids)}
+        )
+        return [Envelope.decode(row["envelope"]) for row in rows]
+
+    async def park(self, events: Sequence[Envelope]) -> None:
+        """Keep events until those before them are here."""
+        await self._transaction.execute(
+            "INSERT INTO sync.parked (aggregate_id, version, envelope) "
+            "SELECT * FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[], %(envelopes)s::bytea[]) "
+            "ON CONFLICT DO NOTHING",
+            {**_places(events), "envelopes": [event.encode() for event in events]},
+        )
+
+    async def unpark(self, events: Sequence[Envelope]) -> None:
+        """They wait no longer."""
+        await self._transaction.execute(
+            "DELETE FROM sync.parked AS p USING unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS done (id, version) "
+            "WHERE p.aggregate_id = done.id AND p.version = done.version",
+            _places(events),
+        )
+
+    async def gaps(self, older_than_seconds: float) -> list[Row]:
+        """Aggregates whose next event has been missing for a while: producer, last version, first one waiting."""
+        return await self._transaction.all(
+            "SELECT a.id, a.producer, a.version AS last, min(p.version) AS first_waiting "
+            "FROM sync.parked p JOIN sync.aggregate a ON a.id = p.aggregate_id "
+            "GROUP BY a.id HAVING min(p.parked_at) < now() - make_interval(secs => %(age)s) ORDER BY a.id LIMIT 100",
+            {"age": older_than_seconds},
+        )
+
+    async def lock_scopes(self, scopes: Sequence[Scope], genesis: bytes) -> tuple[dict[Scope, Row], datetime]:
+        """Each scope's last number and hash, locked in a fixed order; and the time of this transaction."""
+        wanted = {"kinds": [scope.kind for scope in scopes], "ids": [scope.id for scope in scopes]}
+        await self._transaction.execute(
+            "INSERT INTO sync.scope (kind, id, seq, hash) "
+            "SELECT kind, id, 0, %(genesis)s FROM unnest(%(kinds)s::text[], %(ids)s::uuid[]) AS new (kind, id) "
+            "ORDER BY kind, id ON CONFLICT DO NOTHING",
+            {**wanted, "genesis": genesis},
+        )
+        rows = await self._transaction.all(
+            "SELECT kind, id, seq, hash, now() AS now FROM sync.scope "
+            "WHERE (kind, id) IN (SELECT * FROM unnest(%(kinds)s::text[], %(ids)s::uuid[])) "
+            "ORDER BY kind, id FOR UPDATE",
+            wanted,
+        )
+        return {Scope(row["kind"], row["id"]): row for row in rows}, rows[0]["now"]
+
+    async def append(self, entries: Sequence[Entry], salts: Sequence[bytes], details: Sequence[dict[str, Any]]) -> None:
+        """Write entries and what is personal beside them, and move the scopes' heads on."""
+        rows = [(*entry.scope, *astuple(entry)[1:]) for entry in entries]
+        columns = list(zip(*rows, strict=True))
+        await self._transaction.execute(
+            f"INSERT INTO sync.sync_log ({_LOG_KEY}, event_id, type, aggregate_id, aggregate_version, occurred_at, "
+            "commitment, hash) SELECT * FROM unnest(%(0)s::text[], %(1)s::uuid[], %(2)s::bigint[], "
+            "%(3)s::timestamptz[], %(4)s::uuid[], %(5)s::text[], %(6)s::uuid[], %(7)s::bigint[], "
+            "%(8)s::timestamptz[], %(9)s::bytea[], %(10)s::bytea[])",
+            {str(number): list(column) for number, column in enumerate(columns)},
+        )
+        await self._transaction.execute(
+            f"INSERT INTO sync.sync_log_detail ({_LOG_KEY}, salt, personal) SELECT * FROM unnest(%(0)s::text[], "
+            "%(1)s::uuid[], %(2)s::bigint[], %(3)s::timestamptz[], %(salts)s::bytea[], %(details)s::jsonb[])",
+            {
+                **{str(number): list(column) for number, column in enumerate(columns[:4])},
+                "salts": list(salts),
+                "details": [Jsonb(detail) for detail in details],
+            },
+        )
+        heads = {entry.scope: entry for entry in entries}
+        await self._transaction.execute(
+            "UPDATE sync.scope AS s SET seq = new.seq, hash = new.hash FROM unnest(%(kinds)s::text[], "
+            "%(ids)s::uuid[], %(seqs)s::bigint[], %(hashes)s::bytea[]) AS new (kind, id, seq, hash) "
+            "WHERE s.kind = new.kind AND s.id = new.id",
+            {
+                "kinds": [scope.kind for scope in heads],
+                "ids": [scope.id for scope in heads],
+                "seqs": [entry.seq for entry in heads.values()],
+                "hashes": [entry.hash for entry in heads.values()],
+            },
+        )
+
+    async def keep_items(self, items: Sequence[dict[str, Any]]) -> None:
+        """Set heads of entities."""
+        await self._transaction.execute(
+            "INSERT INTO sync.item AS known (entity, id, root_id, version, content_hash, size, title, removed, data, "
+            "changed_at) SELECT * FROM unnest(%(entity)s::text[], %(id)s::uuid[], %(root_id)s::uuid[], "
+            "%(version)s::bigint[], %(content_hash)s::text[], %(size)s::bigint[], %(title)s::text[], "
+            "%(removed)s::boolean[], %(data)s::jsonb[], %(changed_at)s::timestamptz[]) "
+            "ON CONFLICT (entity, id) DO UPDATE SET (root_id, version, content_hash, size, title, removed, data, "
+            "changed_at) = (excluded.root_id, excluded.version, excluded.content_hash, excluded.size, excluded.title, "
+            "excluded.removed, excluded.data, excluded.changed_at) WHERE known.version < excluded.version",
+            {name: [Jsonb(item[name]) if name == "data" else item[name] for item in items] for name in items[0]},
+        )
+
+
+def _places(events: Iterable[Envelope]) -> dict[str, Any]:
+    pairs = [(event.aggregate_id, event.version) for event in events]
+    return {"ids": [pair[0] for pair in pairs], "versions": [pair[1] for pair in pairs]}
+
+
+class LogReader:
+    """The log as one user may see it."""
+
+    def __init__(self, transaction: Transaction, user_id: UUID) -> None:
+        self._transaction = transaction
+        self._user_id = user_id
+
+    async def release(self) -> None:
+        """End the reads so far."""
+        await self._transaction.release()
+
+    async def role_in(self, workspace_id: UUID) -> str | None:
+        """The caller's role, None if the projection knows of no membership."""
+        row = await self._transaction.one(
+            "SELECT role FROM sync.access_member WHERE workspace_id = %(workspace)s AND user_id = %(user)s "
+            "AND NOT removed",
+            {"workspace": workspace_id, "user": self._user_id},
+        )
+        return row["role"] if row else None
+
+    async def page(self, scope: Scope, filters: dict[str, Any], before: int | None, limit: int) -> list[Row]:
+        """One entry more than `limit`, newest first."""
+        conditions = [condition for name, condition in _FILTERS.items() if filters.get(name) is not None]
+        where = "".join(f"AND {condition} " for condition in conditions)
+        return await self._transaction.all(
+            f"SELECT {_ENTRY} {_FROM}{where}AND l.seq < coalesce(%(before)s, 9223372036854775807) "
+            "ORDER BY l.seq DESC LIMIT %(limit)s",
+            {**filters, "kind": scope.kind, "id": scope.id, "before": before, "limit": limit + 1},
+        )
+
+    async def chain_from(self, scope: Scope, after: int, limit: int) -> list[Row]:
+        """Entries after a number, in order, as verification needs them."""
+        return await self._transaction.all(
+            f"SELECT {_ENTRY} {_FROM}AND l.seq > %(after)s ORDER BY l.seq LIMIT %(limit)s",
+            {"kind": scope.kind, "id": scope.id, "after": after, "limit": limit},
+        )
+
+    async def hash_at(self, scope: Scope, seq: int) -> bytes | None:
+        """Hash of one entry."""
+        rows = await self.chain_from(scope, seq - 1, 1)
+        return rows[0]["hash"] if rows and rows[0]["seq"] == seq else None
+
+
+_FILTERS = {
+    "document": "l.aggregate_id = %(document)s",
+    "actor": "d.actor = %(actor)s",
+    "type": "starts_with(l.type, %(type)s)",
+    "since": "l.recorded_at >= %(since)s",
+    "until": "l.recorded_at < %(until)s",
+}

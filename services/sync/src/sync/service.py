@@ -1,0 +1,164 @@
+"""The verbs: append events to the log exactly once and in order, read it, prove that nobody changed it."""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from common import pagination
+from common.access import Action, MembershipProjection, allows
+from common.auth import Principal
+from common.database import Row
+from common.messaging import Envelope
+
+from . import domain
+from .domain import Admission, Checked, Scope
+from .errors import EntryNotFoundError, RoleInsufficientError, WorkspaceNotFoundError
+from .repository import LogReader, LogWriter
+
+log = logging.getLogger(__name__)
+
+SALT_BYTES = 16
+CHECKED_AT_ONCE = 2_000
+CHECKED_PER_REQUEST = 100_000
+
+
+class LogService:
+    """Appends events in one transaction of a consumer."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self._writer = writer
+
+    async def append(self, events: Sequence[Envelope]) -> None:
+        """Log those events whose predecessors are logged, park the others; each once per scope, in order per aggregate.
+
+        Raises `UnreadableEventError` for an event that belongs nowhere.
+        """
+        for event in events:
+            domain.scopes_of(event)
+        await self._admit({event.aggregate_id: event.source for event in events}, events)
+
+    async def skip(self, aggregate_id: UUID, producer: str, version: int) -> None:
+        """Go on after `version`: its producer does not have the events up to it any more."""
+        log.error("events missing for ever", extra={"fields": {"aggregate": str(aggregate_id), "up_to": version}})
+        await self._writer.lock_aggregates({aggregate_id: producer})
+        await self._writer.set_versions({aggregate_id: version})
+        await self._admit({aggregate_id: producer}, [])
+
+    async def _admit(self, producers: dict[UUID, str], events: Sequence[Envelope]) -> None:
+        last = await self._writer.lock_aggregates(producers)
+        waiting = await self._writer.parked(list(producers))
+        admissions = {
+            aggregate: domain.admit(version, [e for e in (*waiting, *events) if e.aggregate_id == aggregate])
+            for aggregate, version in last.items()
+        }
+        await self._settle(admissions, {(event.aggregate_id, event.version) for event in waiting})
+        # Aggregates in the order their first event arrived: what happened first is logged first.
+        arrival = dict.fromkeys(event.aggregate_id for event in (*events, *waiting))
+        applied = [event for aggregate in arrival for event in admissions[aggregate].apply]
+        if applied:
+            await self._write(applied)
+
+    async def _settle(self, admissions: Mapping[UUID, Admission], waiting: set[tuple[UUID, int]]) -> None:
+        done = [event for admission in admissions.values() for event in (*admission.apply, *admission.known)]
+        park = [event for admission in admissions.values() for event in admission.park]
+        if unpark := [event for event in done if (event.aggregate_id, event.version) in waiting]:
+            await self._writer.unpark(unpark)
+        if new := [event for event in park if (event.aggregate_id, event.version) not in waiting]:
+            await self._writer.park(new)
+        if versions := {key: admission.apply[-1].version for key, admission in admissions.items() if admission.apply}:
+            await self._writer.set_versions(versions)
+
+    async def _write(self, events: Sequence[Envelope]) -> None:
+        placed = [(scope, event) for event in events for scope in domain.scopes_of(event)]
+        heads, now = await self._writer.lock_scopes(sorted({scope for scope, _ in placed}), domain.GENESIS)
+        last = {scope: (row["seq"], row["hash"]) for scope, row in heads.items()}
+        entries, salts, details = [], [], []
+        for scope, event in placed:
+            salt, detail = secrets.token_bytes(SALT_BYTES), domain.personal(event)
+            entry = domain.append(scope, *last[scope], event, now, domain.commitment(salt, detail))
+            last[scope] = (entry.seq, entry.hash)
+            entries.append(entry)
+            salts.append(salt)
+            details.append(detail)
+        await self._writer.append(entries, salts, details)
+        if items := domain.items(events):
+            await self._writer.keep_items(items)
+
+
+class AuditService:
+    """The log as one caller may read it."""
+
+    def __init__(self, reader: LogReader, memberships: MembershipProjection, principal: Principal) -> None:
+        self._reader = reader
+        self._memberships = memberships
+        self._principal = principal
+
+    async def list_page(
+        self, workspace_id: UUID | None, filters: dict[str, Any], cursor: str | None, limit: int
+    ) -> tuple[list[Row], str | None]:
+        """Entries of a workspace (owners and admins), or of the caller's own scope; newest first.
+
+        Raises `WorkspaceNotFoundError`, `RoleInsufficientError`, `CursorInvalidError`.
+        """
+        scope = await self._scope(workspace_id)
+        before = pagination.decode(cursor, int)[0] if cursor else None
+        return pagination.page(await self._reader.page(scope, filters, before, limit), limit, "seq")
+
+    async def verify(self, workspace_id: UUID | None, after: int) -> tuple[Checked, bool]:
+        """Recompute the hash chain behind entry `after`; how far it holds, and whether that is its end.
+
+        Raises `EntryNotFoundError` if there is no entry `after`.
+        """
+        scope = await self._scope(workspace_id)
+        start = await self._reader.hash_at(scope, after) if after else domain.GENESIS
+        if start is None:
+            raise EntryNotFoundError
+        checked = Checked(after, start, 0, None)
+        while checked.broken_at is None and checked.seq - after < CHECKED_PER_REQUEST:
+            rows = await self._reader.chain_from(scope, checked.seq, CHECKED_AT_ONCE)
+            await self._reader.release()
+            checked = domain.check(scope, checked, rows)
+            if len(rows) < CHECKED_AT_ONCE:
+                return checked, True
+        return checked, checked.broken_at is not None
+
+    async def _scope(self, workspace_id: UUID | None) -> Scope:
+        if workspace_id is None:
+            return Scope("user", self._principal.user_id)
+        role = await self._reader.role_in(workspace_id)
+        if role is None:
+            await self._reader.release()
+            if not await self._memberships.learn(self._principal.user_id, workspace_id):
+                raise WorkspaceNotFoundError
+            role = await self._reader.role_in(workspace_id)
+        if not allows(role, Action.MANAGE):
+            raise RoleInsufficientError
+        return Scope("root", workspace_id)
+
+
+class GapService:
+    """Fetches what is missing before parked events."""
+
+    def __init__(
+        self,
+        fetch: Callable[[str, UUID, int, int], Awaitable[list[Envelope]]],
+        apply: Callable[[Sequence[Envelope]], Awaitable[None]],
+        skip: Callable[[UUID, str, int], Awaitable[None]],
+    ) -> None:
+        self._fetch = fetch
+        self._apply = apply
+        self._skip = skip
+
+    async def close(self, gap: Row) -> None:
+        """Ask the producer for the missing versions; what it does not have any more is skipped, loudly.
+
+        Raises `PeerUnavailableError`: then they are asked for again later.
+        """
+        first, last = gap["last"] + 1, gap["first_waiting"] - 1
+        events = await self._fetch(gap["producer"], gap["id"], first, last)
+        await self._apply(events)
+        found = {event.version for event in events}
+        if missing := [version for version in range(first, last + 1) if version not in found]:
+            await self._skip(gap["id"], gap["producer"], missing[-1])

@@ -1,0 +1,119 @@
+"""The log's decisions, without a database."""
+
+import itertools
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.identifiers import uuid7
+from common.messaging import UnreadableEventError
+from sync import domain
+from sync.domain import GENESIS, Checked, Scope
+
+from .conftest import document_event, member_event
+
+ROOT = Scope("root", uuid7())
+
+
+@given(st.permutations(range(1, 8)), st.data())
+def test_whatever_the_order_and_the_batches_all_are_applied_once_in_order(order, data):
+    document = uuid7()
+    events = {version: document_event(document, version, ROOT.id) for version in order}
+    last, parked, applied = 0, [], []
+    arrivals = [version for version in order for _ in range(data.draw(st.integers(1, 3)))]
+    while arrivals:
+        size = data.draw(st.integers(1, len(arrivals)))
+        batch, arrivals = arrivals[:size], arrivals[size:]
+        admission = domain.admit(last, [*parked, *(events[version] for version in batch)])
+        applied += [event.version for event in admission.apply]
+        last, parked = applied[-1] if applied else 0, admission.park
+    assert applied == list(range(1, 8))
+    assert parked == []
+
+
+def test_a_gap_parks_everything_behind_it():
+    document = uuid7()
+    events = [document_event(document, version, ROOT.id) for version in (5, 3, 1, 5)]
+    admission = domain.admit(1, events)
+    assert [event.version for event in admission.park] == [3, 5]
+    assert admission.apply == []
+    assert sorted(event.version for event in admission.known) == [1, 5]
+
+
+def test_where_events_belong():
+    workspace, user = uuid7(), uuid7()
+    document = document_event(uuid7(), 1, workspace)
+    assert domain.scopes_of(document) == [Scope("root", workspace)]
+    assert domain.scopes_of(member_event(workspace, user, 1)) == [Scope("root", workspace), Scope("user", user)]
+    assert domain.scopes_of(replace(document, data={"user_id": str(user)})) == [Scope("user", user)]
+
+
+@pytest.mark.parametrize("data", [{}, {"user_id": 7}, {"access_root_id": "nowhere"}])
+def test_an_event_that_belongs_nowhere_is_unreadable(data):
+    with pytest.raises(UnreadableEventError):
+        domain.scopes_of(replace(document_event(uuid7(), 1, uuid7()), data=data))
+
+
+def rows_of(count):
+    """A chain as the database would return it."""
+    seq, previous, rows = 0, GENESIS, []
+    for version in range(1, count + 1):
+        event, salt = document_event(uuid7(), version, ROOT.id), bytes([version] * 16)
+        personal = domain.personal(event)
+        entry = domain.append(ROOT, seq, previous, event, datetime.now(UTC), domain.commitment(salt, personal))
+        seq, previous = entry.seq, entry.hash
+        rows.append({name: getattr(entry, name) for name in entry.__slots__} | {"salt": salt, "personal": personal})
+    return rows
+
+
+START = Checked(0, GENESIS, 0, None)
+
+
+def test_an_untouched_chain_holds_also_in_parts():
+    rows = rows_of(6)
+    whole = domain.check(ROOT, START, rows)
+    assert (whole.seq, whole.hash, whole.erased, whole.broken_at) == (6, rows[-1]["hash"], 0, None)
+    assert domain.check(ROOT, domain.check(ROOT, START, rows[:2]), rows[2:]) == whole
+
+
+def test_personal_fields_can_be_erased_without_breaking_it():
+    rows = rows_of(4)
+    rows[1] |= {"salt": None, "personal": None}
+    assert domain.check(ROOT, START, rows)[2:] == (1, None)
+
+
+CHANGES = {
+    "type": "x", "aggregate_version": 9, "event_id": uuid7(), "aggregate_id": uuid7(), "hash": bytes(32),
+    "occurred_at": datetime(2020, 1, 1, tzinfo=UTC), "recorded_at": datetime(2020, 1, 1, tzinfo=UTC),
+    "commitment": bytes(32), "salt": bytes(16), "personal": {"actor": None}, "seq": 7,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_any_changed_field_is_found_where_it_is(field):
+    rows = rows_of(4)
+    rows[2][field] = CHANGES[field]
+    assert domain.check(ROOT, START, rows).broken_at == 3
+
+
+def test_missing_swapped_and_foreign_entries_are_found():
+    rows = rows_of(4)
+    assert domain.check(ROOT, START, [rows[0], *rows[2:]]).broken_at == 2
+    assert domain.check(ROOT, START, [rows[1], rows[0]]).broken_at == 1
+    assert domain.check(Scope("root", uuid7()), START, rows).broken_at == 1
+    assert domain.check(ROOT, START, [*rows[:3], *rows_of(4)[3:]]).broken_at == 4
+
+
+def test_items_are_the_newest_of_each():
+    document, workspace = uuid7(), uuid7()
+    events = [document_event(document, version, workspace) for version in (1, 2, 3)]
+    events[2] = replace(events[2], type="documents.document.trashed.v1")
+    member = member_event(workspace, uuid7(), 2, removed=True)
+    session = replace(events[0], type="auth-gateway.session.opened.v1")
+    found = {item["entity"]: item for item in domain.items(itertools.chain(events, [member, session]))}
+    assert set(found) == {"document", "member"}
+    assert (found["document"]["version"], found["document"]["removed"], found["document"]["title"]) == (3, True, "T3")
+    assert (found["member"]["id"], found["member"]["removed"]) == (member.aggregate_id, True)
