@@ -1,7 +1,7 @@
 # `make` lists the verbs. The scripts behind them do the work.
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap programs up down status logs reset seed demo trace test test-slow check lint format types contracts \
-        migration openapi bench
+        migration openapi bench dlq events
 PY := .venv/bin/python
 LOCAL := $(PY) -m deploy.local
 TESTED = $(if $(s),$(or $(wildcard $(s) libs/$(s)),services/$(s)))
@@ -42,6 +42,9 @@ seed: bootstrap ## fill it with realistic workspaces and documents: N=10000
 trace: bootstrap ## one request's tree of spans: ID=trace id
 	@MDC_STATE_DIR=.state $(PY) -m common.telemetry trace "$(ID)"
 
+dlq: bootstrap ## dead letters of the event bus: s=service do=list|show|replay|drop ID=event id or all
+	@$(LOCAL) exec $(PY) -m common.messaging.dead_letters "$(s)" "$(do)" "$(ID)"
+
 bench: bootstrap ## measure against a minimal endpoint, print ratios
 	@$(LOCAL) exec $(PY) -m deploy.bench
 
@@ -72,6 +75,9 @@ contracts: bootstrap ## who may import whom
 
 migration: bootstrap ## new migration from the models: s=documents m="what changes"
 	@$(LOCAL) exec $(PY) -m common.migrations new "$(s)" "$(m)"
+
+events: bootstrap ## write the schemas of changed events and the AsyncAPI document
+	UPDATE_EVENTS=1 $(PY) -m pytest -q libs/common/tests/test_contracts.py
 
 openapi: bootstrap ## write the committed OpenAPI files anew
 	UPDATE_OPENAPI=1 $(PY) -m pytest -q libs/common/tests/test_openapi.py

@@ -1,8 +1,8 @@
 """`make demo [DIR=folder]`: the main job on real Markdown through the gateway, with every claim verified.
 
 Two people sign up, one invites the other; they import a tree of Markdown document by document, save on stale bases at
-the same time, append, compare and restore versions, use the trash. Exits 1 naming everything that is not as it should
-be. DEMO_DOCUMENTS sets how many documents are taken at most (500).
+the same time, append, compare and restore versions, use the trash, and read the audit trail. Exits 1 naming everything
+that is not as it should be. DEMO_DOCUMENTS sets how many documents are taken at most (500).
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from deploy.client import (  # noqa: E402
     invitation_token,
     require_loopback,
 )
-from deploy.demonstration import earlier, history, report, tracing, tree, writing  # noqa: E402
+from deploy.demonstration import audit, earlier, history, report, tracing, tree, writing  # noqa: E402
 from deploy.demonstration.ledger import Document, Ledger  # noqa: E402
 from deploy.progress import say  # noqa: E402
 
@@ -57,6 +57,7 @@ class Demo:
         await self._look_back(ledger)
         await tracing.save_traced(ledger, ledger.documents[0], self._state / "telemetry")
         await self._verify_all(ledger)
+        await audit.verify(ledger)
         if not ledger.wrong:
             earlier.remember(self._state, ledger, self._password)
         return ledger
@@ -152,7 +153,7 @@ async def _run(url: str, found: tree.Tree, mails: Path, state: Path) -> int:
     begun = time.monotonic()
     async with Api(url) as api:
         try:
-            for service in ("auth-gateway", "documents"):
+            for service in ("auth-gateway", "documents", "sync"):
                 await api.call("GET", f"/v1/{service}/openapi.json", kind="openapi.json")
             ledger = await Demo(api, mails, state).run(found)
         except UnreachableError as error:
