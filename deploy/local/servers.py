@@ -69,8 +69,12 @@ class Running:
         self._end(b"")
         shutil.rmtree(self.server.folder, ignore_errors=True)
 
+    def log(self) -> str:
+        """Everything it wrote."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
     def log_tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-30:]) if self._log.exists() else ""
+        return "\n".join(self.log().splitlines()[-30:])
 
     def _attempt(self, deadline: float) -> bool:
         programs = [program.as_json() | {"log": str(self._log)} for program in self.server.programs()]

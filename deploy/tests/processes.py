@@ -89,6 +89,10 @@ class Process:
                 said = await asyncio.to_thread(self.ready)
         return said[1]
 
+    def log(self) -> str:
+        """Everything it wrote since the fleet began."""
+        return self._running.log()
+
     def complaints(self) -> str:
         """Errors at the end of its log, in short; or that end as it is if it does not consist of log records."""
         lines = self._running.log_tail().splitlines()

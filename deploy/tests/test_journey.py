@@ -288,17 +288,61 @@ async def test_without_postgresql_everything_is_503_and_recovers_without_a_resta
     assert [process.pid for process in ready.processes.values()] == pids
 
 
-async def test_the_trace_of_a_save_shows_the_service_and_its_sql(ready: Fleet, teams: Teams) -> None:
+async def test_the_trace_of_a_save_shows_service_sql_relay_and_consumer(ready: Fleet, teams: Teams) -> None:
     team = await teams.of(2)
     document = Document(await team.document(b"one\n"), "Note", 1, {1: b"one\n"})
     ledger = Ledger(team[0], team[1], team.workspace_id, [document])
     await save_traced(ledger, document, ready.spans)
     assert ledger.wrong == []
+    async with asyncio.timeout(10):
+        while not any(span["name"].startswith("process ") for span in read_spans(ready.spans, ledger.trace_id)):
+            await asyncio.sleep(0.1)
     spans = read_spans(ready.spans, ledger.trace_id)
     server = next(span for span in spans if span["name"] == "PUT /v1/documents/{document_id}/content")
     statements = [span for span in spans if span["name"].startswith("SQL ")]
-    assert {span["service"] for span in spans} == {"documents"}
+    relayed = next(span for span in spans if span["name"] == "publish documents.document.updated.v1")
+    consumed = next(span for span in spans if span["name"] == "process documents.document.updated.v1")
     assert statements
     assert {span["parent_id"] for span in statements} == {server["span_id"]}
     assert server["attributes"]["http.response.status_code"] == 200
+    assert (relayed["service"], relayed["parent_id"]) == ("documents", server["span_id"])
+    assert (consumed["service"], consumed["parent_id"]) == ("sync", relayed["span_id"])
     assert read_spans(ready.spans, secrets.token_hex(16)) == []
+
+
+async def test_no_secret_and_no_text_is_in_any_event_log_or_span(
+    ready: Fleet, api: Api, environment: dict[str, str]
+) -> None:
+    """A journey with unique markers, then everything that was written about it is searched for them."""
+    run = secrets.token_hex(6)
+    password, text = f"violet-{run}-password-kettle", f"text-{run}-marker"
+    ada = await api.sign_up(f"leak-{run}@example.org", password, "Ada")
+    workspace_id = await ada.make_workspace(f"Workspace {run}")
+    traced = {"traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"}
+    made = (await ada.create(workspace_id, f"Title {run}", f"{text} one\n".encode())).json()
+    await ada.save(made["id"], f"{text} two\n".encode(), 1, headers=traced)
+    await ada.save(made["id"], f"{text} three\n".encode(), 1, expect=(412,), headers=traced)
+    await ada.save(made["id"], b"\xff" + text.encode(), 2, expect=(422,), headers=traced)
+    wrong = {"email": f"leak-{run}@example.org", "password": f"wrong-{run}-password"}
+    await api.call("POST", "/v1/auth/login", body=wrong, expect=(401,), headers=traced)
+    async with asyncio.timeout(20):
+        while len(await ada.pages("/v1/sync/log", "log", workspace_id=workspace_id)) < 4:
+            await asyncio.sleep(0.1)
+    await asyncio.sleep(1.0)  # spans are written with half a second's delay
+    written = {str(file): file.read_text(errors="replace") for file in ready.spans.glob("*.jsonl")}
+    written |= {f"log of {process}": ready[process].log() for process in ready.processes}
+    written["events"] = everything_told(environment)
+    assert run in written["events"], "titles and names are in events: the search finds what is there"
+    for marker in (text, password, wrong["password"], ada.token, ada.token.rpartition(".")[2]):
+        assert [place for place, content in written.items() if marker in content] == []
+
+
+def everything_told(environment: dict[str, str]) -> str:
+    """All events, parked and logged ones too, as text."""
+    with psycopg.connect(environment["MDC_ADMIN_DATABASE_URL"]) as connection:
+        rows = [
+            row
+            for table in ("auth_gateway.event", "documents.event", "sync.sync_log_detail", "sync.item")
+            for row in connection.execute(f"SELECT to_jsonb(t)::text FROM {table} t").fetchall()
+        ]
+    return "\n".join(row[0] for row in rows)
