@@ -28,6 +28,8 @@ from common.settings import CommonSettings
 log = logging.getLogger(__name__)
 
 REDIS_TIMEOUT_SECONDS = 0.5
+LOG_QUEUE = "sync"
+"""Whoever publishes sees to it that the log of all changes gets it."""
 WORKER_CONNECTIONS = 2
 WORKER_TIMEOUT_SECONDS = 10.0
 HOUSEKEEPING_SECONDS = 3600.0
@@ -69,7 +71,7 @@ class Platform:
             "anonymous", settings.rate_anonymous_per_minute, max(1, settings.rate_anonymous_per_minute // 4)
         )
         self.feed = RevocationFeed(self.revocations, self._channel, self.revocations_since)
-        self.bus: Bus = RabbitBus(settings.amqp_url.get_secret_value())
+        self.bus: Bus = RabbitBus(settings.amqp_url.get_secret_value(), LOG_QUEUE)
         self.relay = Relay(
             settings.worker_database_url.get_secret_value(), settings.schema_name, self.bus, self.database.written
         )

@@ -1,6 +1,9 @@
 """What only RabbitMQ can promise."""
 
-from common.messaging import UnroutableError
+import asyncio
+
+from common.identifiers import uuid7
+from common.messaging import Envelope, UnroutableError
 from common.messaging.rabbit import RabbitBus
 
 from .conftest import Broker, connected
@@ -12,3 +15,21 @@ async def test_an_event_nobody_subscribed_to_is_not_taken(backing):
         event = Broker(bus, None, None, "nobody").event()
         (outcome,) = await bus.publish([event])
         assert isinstance(outcome, UnroutableError)
+
+
+async def test_what_is_published_before_the_log_first_came_up_waits_for_it(backing):
+    """Another consumer took it: the broker would have been content without the log."""
+    name = f"test-{uuid7().hex[-12:]}"
+    broker = Broker(None, None, None, name)
+    async with connected(RabbitBus(backing.amqp_url, f"{name}-log")) as bus:
+        broker.bus = bus
+        async with broker.subscribe():
+            event = broker.event()
+            assert await bus.publish([event]) == [None]
+        async with bus.subscribe(f"{name}-log", ["*"]) as log:
+            seen = set()
+            async with asyncio.timeout(10):
+                while event.id not in seen:
+                    deliveries = await log.receive(10)
+                    seen |= {Envelope.decode(delivery.body).id for delivery in deliveries}
+                    await log.ack(deliveries)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, PublishError
 
 from common.messaging.bus import (
@@ -46,10 +46,15 @@ def retry_queue(queue: str, seconds: float) -> str:
 
 
 class RabbitBus:
-    """Connects in the background, again and again; a service lives on without it."""
+    """Connects in the background, again and again; a service lives on without it.
 
-    def __init__(self, url: str) -> None:
+    `log_queue` must get every event ever published: publishers declare it themselves, since an event that was routed to
+    another queue only, before the log's consumer first came up, would be missing there for ever.
+    """
+
+    def __init__(self, url: str, log_queue: str | None = None) -> None:
         self._url = url
+        self._log_queue = log_queue
         self._connection: AbstractConnection | None = None
         self._outgoing: AbstractChannel | None = None
         self._exchange: AbstractExchange | None = None
@@ -104,6 +109,8 @@ class RabbitBus:
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     self._outgoing = await self._channel()
+                    if self._log_queue:
+                        await _declare_queue(self._outgoing, self._log_queue, ["*"])
                     self._exchange = await _declare_exchange(self._outgoing)
             except LOST as error:
                 raise BusUnavailableError("RabbitMQ is not reachable") from error
@@ -171,16 +178,7 @@ class RabbitSubscription:
         """Declare everything and start consuming."""
         channel = self._channel
         await channel.set_qos(prefetch_count=PREFETCH)
-        exchange = await _declare_exchange(channel)
-        await channel.declare_queue(dead_queue(self._queue), durable=True, arguments={"x-queue-type": "quorum"})
-        queue = await channel.declare_queue(
-            self._queue, durable=True, arguments=_deadly(dead_queue(self._queue), {"x-delivery-limit": CRASH_LIMIT})
-        )
-        for seconds in RETRY_SECONDS:
-            arguments = _deadly(self._queue, {"x-message-ttl": round(seconds * 1000)})
-            await channel.declare_queue(retry_queue(self._queue, seconds), durable=True, arguments=arguments)
-        for pattern in types:
-            await queue.bind(exchange, pattern.removesuffix("*") + "#" if pattern.endswith("*") else pattern)
+        queue = await _declare_queue(channel, self._queue, types)
         channel.close_callbacks.add(lambda *_: self._arrived.put_nowait(None))
         await queue.consume(self._arrived.put)
 
@@ -240,6 +238,20 @@ async def _send(channel: AbstractChannel, queue: str, body: bytes, headers: dict
 
 async def _declare_exchange(channel: AbstractChannel) -> AbstractExchange:
     return await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+
+
+async def _declare_queue(channel: AbstractChannel, name: str, types: Sequence[str]) -> AbstractQueue:
+    """The consumer's queue with its bindings, and the queues for retries and dead letters beside it."""
+    exchange = await _declare_exchange(channel)
+    await channel.declare_queue(dead_queue(name), durable=True, arguments={"x-queue-type": "quorum"})
+    arguments = _deadly(dead_queue(name), {"x-delivery-limit": CRASH_LIMIT})
+    queue = await channel.declare_queue(name, durable=True, arguments=arguments)
+    for seconds in RETRY_SECONDS:
+        arguments = _deadly(name, {"x-message-ttl": round(seconds * 1000)})
+        await channel.declare_queue(retry_queue(name, seconds), durable=True, arguments=arguments)
+    for pattern in types:
+        await queue.bind(exchange, pattern.removesuffix("*") + "#" if pattern.endswith("*") else pattern)
+    return queue
 
 
 def _deadly(target: str, more: dict[str, Any]) -> dict[str, Any]:
