@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from common.migrations import upgrade
-from common.revisions import SERVICES, older_revisions, script_location
+from common.revisions import older_revisions, script_location
 
 
 def run(*arguments):
@@ -49,8 +49,3 @@ def test_a_schema_newer_than_this_release_is_left_as_it_is(environment, capsys):
         finally:
             owner.execute("UPDATE files.alembic_version SET version_num = %s", (head,))
     assert "newer than this release" in capsys.readouterr().err
-
-
-def test_every_service_is_at_its_head(environment):
-    for service in SERVICES:
-        upgrade(service, environment[f"{service.upper().replace('-', '_')}_OWNER_DATABASE_URL"])
