@@ -1,7 +1,7 @@
 # `make` lists the verbs. The scripts behind them do the work.
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap programs up down status logs reset seed demo trace test test-slow check lint format types contracts \
-        migration openapi bench dlq events
+        migration openapi bench dlq events chaos
 PY := .venv/bin/python
 LOCAL := $(PY) -m deploy.local
 TESTED = $(if $(s),$(or $(wildcard $(s) libs/$(s)),services/$(s)))
@@ -47,6 +47,10 @@ dlq: bootstrap ## dead letters of the event bus: s=service do=list|show|replay|d
 
 bench: bootstrap ## measure against a minimal endpoint, print ratios
 	@$(LOCAL) exec $(PY) -m deploy.bench
+
+chaos: programs ## kill everything under load, then look for each acknowledged write: SECONDS=180 SEED=n PLANTED=bug
+	$(PY) -m deploy.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(PLANTED),--planted $(PLANTED))
 
 ##@ Work on it
 test: programs ## all tests but the slow ones, on private servers (s=documents for one service)

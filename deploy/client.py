@@ -126,16 +126,19 @@ def percentile(values: Sequence[float], percent: float) -> float:
 class Api:
     """The API at one address; `url` may also say for each path which service answers it."""
 
-    def __init__(self, url: str | Callable[[str], str], connections: int = CONNECTIONS) -> None:
+    def __init__(
+        self, url: str | Callable[[str], str], connections: int = CONNECTIONS, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         self._url_of = url if callable(url) else lambda _path: url
         self._connections = connections
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._session: aiohttp.ClientSession | None = None
         self.timings = Timings()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections),
-            timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
+            timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self

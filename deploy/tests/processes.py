@@ -1,4 +1,4 @@
-"""A private fleet of real processes for the journeys: auth-gateway, documents, and nginx in front as in `make up`."""
+"""A private fleet of real processes for journeys and chaos: services, and nginx in front as in `make up`."""
 
 import asyncio
 import http.client
@@ -6,10 +6,12 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 from deploy.local import gateway, routes
@@ -21,6 +23,7 @@ from deploy.local.servers import Running
 from common.settings import env_prefix
 
 SERVICES = ("auth-gateway", "documents", "sync")
+PLANTED = Path(__file__).parent / "planted" / "launch.py"
 READY_SECONDS = 40
 
 
@@ -135,28 +138,46 @@ class Fleet:
         return self.state / "telemetry"
 
     async def until_ready(self) -> None:
-        """Wait until both services are ready."""
-        await asyncio.gather(*(self.processes[name].until_ready() for name in SERVICES))
+        """Wait until all services are ready."""
+        services = [process for name, process in self.processes.items() if name != "gateway"]
+        await asyncio.gather(*(service.until_ready() for service in services))
 
 
 @contextmanager
-def fleet(environment: Mapping[str, str]) -> Iterator[Fleet]:
-    """A described fleet, not started yet, on ports and in folders of its own; ended and removed with the block."""
+def fleet(
+    environment: Mapping[str, str],
+    services: Sequence[str] = SERVICES,
+    *,
+    planted: Mapping[str, str] = MappingProxyType({}),
+    line_to: Callable[[int], int] = lambda port: port,
+) -> Iterator[Fleet]:
+    """A described fleet, not started yet, on ports and in folders of its own; ended and removed with the block.
+
+    `planted` names a bug of `deploy/tests/planted` for some services; `line_to` gives the port by which services find
+    the internal port of another.
+    """
     folder = Path(tempfile.mkdtemp(prefix="mdc-journey-"))
     folder.chmod(0o711)
-    described = _fleet(folder, environment)
+    described = _fleet(folder, environment, services, planted, line_to)
     try:
         yield described
     finally:
-        for process in reversed(list(described.processes.values())):
-            process.stop()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Process.stop, described.processes.values()))
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fleet(folder: Path, environment: Mapping[str, str]) -> Fleet:
-    ports = free_ports(2 * len(SERVICES) + 1)
-    public = dict(zip(SERVICES, ports[0::2], strict=False))
-    internal = dict(zip(SERVICES, ports[1::2], strict=False))
+def _fleet(
+    folder: Path,
+    environment: Mapping[str, str],
+    services: Sequence[str],
+    planted: Mapping[str, str],
+    line_to: Callable[[int], int],
+) -> Fleet:
+    ports = free_ports(2 * len(services) + 1)
+    public = dict(zip(services, ports[0::2], strict=False))
+    internal = dict(zip(services, ports[1::2], strict=False))
+    peers = {name: f"http://{LOOPBACK}:{line_to(port)}" for name, port in internal.items()}
     url = f"http://{LOOPBACK}:{ports[-1]}"
     state = own_folder(folder / "state", None)
     (state / "objects").mkdir()
@@ -168,20 +189,21 @@ def _fleet(folder: Path, environment: Mapping[str, str]) -> Fleet:
         "MDC_STATE_DIR": str(state),
         "MDC_OBJECTS_DIR": str(state / "objects"),
         "MDC_MAIL_DIR": str(state / "mail"),
-        "MDC_INTERNAL_URLS": json.dumps({name: f"http://{LOOPBACK}:{port}" for name, port in internal.items()}),
+        "MDC_INTERNAL_URLS": json.dumps(peers),
     }
-    for name in SERVICES:
+    for name in services:
         values |= {
             f"{env_prefix(name)}PORT": str(public[name]),
             f"{env_prefix(name)}INTERNAL_PORT": str(internal[name]),
         }
-    processes = {name: _service(name, folder, public[name], values) for name in SERVICES}
+    processes = {name: _service(name, folder, public[name], values, planted.get(name, "")) for name in services}
     processes["gateway"] = _gateway(folder / "gateway", ports[-1], public)
     return Fleet(url, state, values, processes)
 
 
-def _service(name: str, folder: Path, port: int, environment: Mapping[str, str]) -> Process:
-    program = Program(name, (sys.executable, "-m", "common.serve", name), environment)
+def _service(name: str, folder: Path, port: int, environment: Mapping[str, str], planted: str) -> Process:
+    launch = (str(PLANTED), planted) if planted else ("-m", "common.serve")
+    program = Program(name, (sys.executable, *launch, name), environment)
     return Process(Described(program, folder / name, port))
 
 

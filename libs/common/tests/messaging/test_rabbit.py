@@ -2,6 +2,9 @@
 
 import asyncio
 
+import aio_pika
+import pytest
+
 from common.identifiers import uuid7
 from common.messaging import Envelope, UnroutableError
 from common.messaging.rabbit import RabbitBus
@@ -33,3 +36,18 @@ async def test_what_is_published_before_the_log_first_came_up_waits_for_it(backi
                     deliveries = await log.receive(10)
                     seen |= {Envelope.decode(delivery.body).id for delivery in deliveries}
                     await log.ack(deliveries)
+
+
+@pytest.mark.parametrize("failure", [StopAsyncIteration(), EOFError(), ConnectionResetError(), TimeoutError()])
+async def test_a_connection_cut_in_its_handshake_is_tried_again(backing, monkeypatch, failure):
+    """What aiormq raises then depends on how far it had come; `make chaos` met StopAsyncIteration."""
+    connect, failures = aio_pika.connect, [failure]
+
+    async def cut_at_first(*arguments, **options):
+        if failures:
+            raise failures.pop()
+        return await connect(*arguments, **options)
+
+    monkeypatch.setattr(aio_pika, "connect", cut_at_first)
+    async with connected(RabbitBus(backing.amqp_url)):
+        assert failures == []

@@ -33,6 +33,8 @@ FAILURES: Final = "x-failures"
 REASON: Final = "x-reason"
 DIED_AT: Final = "x-died-at"
 LOST = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
+CUT_OFF = (*LOST, EOFError, StopAsyncIteration)
+"""How aiormq tells of a connection that broke during its handshake."""
 
 
 def dead_queue(queue: str) -> str:
@@ -80,7 +82,7 @@ class RabbitBus:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 connection = await aio_pika.connect(self._url, heartbeat=HEARTBEAT_SECONDS)
-        except LOST as error:
+        except CUT_OFF as error:
             log.warning("event bus not reachable", extra={"fields": {"cause": repr(error)}})
             return
         connection.close_callbacks.add(lambda *_: closed.set())

@@ -1,0 +1,65 @@
+"""A short storm in every run of the slow tests, and the proof that `make chaos` sees a lost edit."""
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from deploy.chaos.faults import Struck, Times, longest_outages
+from deploy.chaos.run import WRITING, Storm, run
+from deploy.local.layout import ROOT
+
+from common.revisions import SERVICES
+
+PLANTED = Path(__file__).parent / "planted"
+BUGS = sorted(file.stem for file in PLANTED.glob("*.py") if file.stem != "launch")
+SHORT = Times(service_kills=4, server_kills=1, cuts=1, dead_lines=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_nothing_acknowledged_is_lost_in_a_short_storm():
+    outcome = await run(Storm(20, WRITING, SHORT, seed=1))
+    assert outcome.ledger.unexpected == []
+    assert outcome.verdict.lost == []
+    assert outcome.verdict.doubled == []
+    assert outcome.verdict.out_of_order == []
+    assert outcome.ledger.unanswered > 0, "the faults must have hit the load"
+    assert len(outcome.ledger.contents) > 500
+    assert outcome.verdict.entries > len(outcome.ledger.contents)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_an_acknowledgement_before_the_commit_is_caught():
+    outcome = await run(Storm(20, WRITING, Times(8, 0, 0, 0), seed=1, planted="acknowledge_before_commit"))
+    assert outcome.verdict.lost != []
+
+
+def test_the_longest_silence_counts_for_the_fault_that_began_it():
+    times = [0.0, 1.0, 1.1, 4.0, 4.1]
+    struck = [Struck("kill documents", 1.1, 4.0), Struck("cut redis", 3.0, 4.1), Struck("kill sync", 5.0, 6.0)]
+    found = longest_outages(struck, times)
+    assert {kind: (count, round(silence, 3)) for kind, (count, silence) in found.items()} == {
+        "kill documents": (1, 2.9),
+        "cut redis": (1, 0.1),
+        "kill sync": (1, 0.0),
+    }
+
+
+@pytest.mark.slow
+def test_no_wheel_knows_of_planted_bugs(tmp_path):
+    """What tests break is patched from outside; the shipped source has no switch for it."""
+    projects = ["libs/common", *(f"services/{service}" for service in SERVICES)]
+    for project in projects:
+        subprocess.run(
+            [ROOT / "deploy/local/bootstrap.sh", "uv", "build", "--wheel", "-q", "-o", tmp_path, ROOT / project],
+            check=True,
+        )
+    wheels = sorted(tmp_path.glob("*.whl"))
+    assert len(wheels) == len(projects)
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                text = archive.read(name).lower()
+                assert not [word for word in ("planted", "chaos", *BUGS) if word.encode() in text], name
