@@ -45,8 +45,8 @@ trace: bootstrap ## one request's tree of spans: ID=trace id
 dlq: bootstrap ## dead letters of the event bus: s=service do=list|show|replay|drop ID=event id or all
 	@$(LOCAL) exec $(PY) -m common.messaging.dead_letters "$(s)" "$(do)" "$(ID)"
 
-bench: bootstrap ## measure against a minimal endpoint, print ratios
-	@$(LOCAL) exec $(PY) -m deploy.bench
+bench: bootstrap ## measure, print ratios: table=rest (against a minimal endpoint; needs `make up`) or bus
+	@$(LOCAL) exec $(PY) -m deploy.bench $(table)
 
 chaos: programs ## kill everything under load, then look for each acknowledged write: SECONDS=180 SEED=n PLANTED=bug
 	$(PY) -m deploy.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \

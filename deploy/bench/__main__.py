@@ -1,5 +1,11 @@
-"""`make bench`."""
+"""`make bench`: all tables, or `table=` one."""
 
-from deploy.bench import rest
+import sys
 
-rest.main()
+from deploy.bench import bus, rest
+
+TABLES = {"rest": rest.main, "bus": bus.main}
+
+wanted = sys.argv[1:] or list(TABLES)
+for name in wanted:
+    TABLES[name]()

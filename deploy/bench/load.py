@@ -70,8 +70,10 @@ class Connection:
         self._writer.close()
 
 
-async def run(port: int, concurrency: int, seconds: float, prepare: Callable[[int, int], bytes]) -> Result:
-    """Keep `concurrency` connections busy; `prepare(worker, turn)` makes each request."""
+async def run(
+    port: int, concurrency: int, seconds: float, prepare: Callable[[int, int], bytes], rate: float | None = None
+) -> Result:
+    """Keep `concurrency` connections busy, or send `rate` requests a second; `prepare(worker, turn)` makes each."""
     connections = await asyncio.gather(*(Connection.open(port) for _ in range(concurrency)))
     result = Result()
     started = time.perf_counter()
@@ -81,6 +83,8 @@ async def run(port: int, concurrency: int, seconds: float, prepare: Callable[[in
         turn = 0
         while time.perf_counter() < until:
             data = prepare(worker, turn)
+            if rate:
+                await asyncio.sleep(started + (turn * concurrency + worker) / rate - time.perf_counter())
             begun = time.perf_counter()
             status, _, _ = await connection.exchange(data)
             if status < 300:

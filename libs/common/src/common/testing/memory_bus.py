@@ -47,6 +47,16 @@ class MemoryBus:
         self.incarnation = 0
         self.connected = True
 
+    @property
+    def queues(self) -> set[str]:
+        """Names of the queues there are."""
+        return set(self._queues)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is on its way or being worked on."""
+        return not any(queue.waiting or queue.unacknowledged for queue in self._queues.values())
+
     async def run(self) -> None:
         """Nothing to keep up."""
         await asyncio.Event().wait()
