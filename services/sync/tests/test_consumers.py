@@ -29,6 +29,15 @@ async def test_events_become_entries_numbered_without_a_gap(log, history):
     assert [entry["event_id"] for entry in entries] == [event.id for event in (*first, *second)]
 
 
+async def test_a_batch_is_logged_in_the_order_it_arrived_in(log, history):
+    root = uuid7()
+    first, second = history(3, root), history(2, root)
+    arrived = [first[0], second[0], first[1], second[1], first[2]]
+    await log.apply(*arrived)
+    entries = await log.entries(Scope("root", root))
+    assert [entry["event_id"] for entry in entries] == [event.id for event in arrived]
+
+
 async def test_permuted_and_duplicated_events_are_logged_once_in_order(log, history):
     root, random_ = uuid7(), random.Random(11)
     events = [event for _ in range(6) for event in history(8, root)]

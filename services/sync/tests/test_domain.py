@@ -34,6 +34,17 @@ def test_whatever_the_order_and_the_batches_all_are_applied_once_in_order(order,
     assert parked == []
 
 
+def test_what_waited_is_logged_after_what_arrived():
+    one, other = uuid7(), uuid7()
+    events = {(id_, version): document_event(id_, version, ROOT.id) for id_ in (one, other) for version in (1, 2, 3)}
+    admitted = {id_: [events[id_, version] for version in (1, 2, 3)] for id_ in (one, other)}
+    arrived = [events[one, 2], events[other, 1], events[one, 1], events[other, 3]]  # and 3 of one had been waiting
+    ordered = domain.in_order_of_arrival(admitted, arrived)
+    assert [(event.aggregate_id, event.version) for event in ordered] == [
+        (one, 1), (one, 2), (other, 1), (other, 2), (other, 3), (one, 3),
+    ]  # fmt: skip
+
+
 def test_a_gap_parks_everything_behind_it():
     document = uuid7()
     events = [document_event(document, version, ROOT.id) for version in (5, 3, 1, 5)]
@@ -65,7 +76,7 @@ def rows_of(count):
         personal = domain.personal(event)
         entry = domain.append(ROOT, seq, previous, event, datetime.now(UTC), domain.commitment(salt, personal))
         seq, previous = entry.seq, entry.hash
-        rows.append({name: getattr(entry, name) for name in entry.__slots__} | {"salt": salt, "personal": personal})
+        rows.append(entry._asdict() | {"salt": salt, "personal": personal})
     return rows
 
 

@@ -6,14 +6,15 @@ import aio_pika
 import pytest
 
 from common.identifiers import uuid7
-from common.messaging import Envelope, UnroutableError
+from common.messaging import Envelope, UnroutableError, rabbit
 from common.messaging.rabbit import RabbitBus
 
 from .conftest import Broker, connected
 
 
-async def test_an_event_nobody_subscribed_to_is_not_taken(backing):
+async def test_an_event_nobody_subscribed_to_is_not_taken(backing, monkeypatch):
     """Otherwise the relay would count it as sent, and the log would never have it (T30 of the sync evidence)."""
+    monkeypatch.setattr(rabbit, "EXCHANGE", f"test-{uuid7().hex[-12:]}")  # the fleet's log takes everything
     async with connected(RabbitBus(backing.amqp_url)) as bus:
         event = Broker(bus, None, None, "nobody").event()
         (outcome,) = await bus.publish([event])

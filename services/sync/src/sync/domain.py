@@ -1,8 +1,8 @@
 """Pure decisions of the log: which events are next, where they belong, how entries are chained, what an item is."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -46,6 +46,17 @@ def admit(last: int, events: Iterable[Envelope]) -> Admission:
     return admission
 
 
+def in_order_of_arrival(admitted: Mapping[UUID, Sequence[Envelope]], arrived: Iterable[Envelope]) -> list[Envelope]:
+    """All admitted events, each aggregate's in its order, else as they arrived; those that had waited come last."""
+    left = {aggregate: deque(events) for aggregate, events in admitted.items()}
+    order = []
+    for event in arrived:
+        queue = left[event.aggregate_id]
+        while queue and queue[0].version <= event.version:
+            order.append(queue.popleft())
+    return [*order, *(event for queue in left.values() for event in queue)]
+
+
 def scopes_of(event: Envelope) -> list[Scope]:
     """Where an event is logged: its access root (a workspace is one) and the user it is about. At least one."""
     root, user = event.data.get("access_root_id") or event.data.get("workspace_id"), event.data.get("user_id")
@@ -59,8 +70,7 @@ def scopes_of(event: Envelope) -> list[Scope]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of a scope's log. `personal` is what may be erased later."""
 
     scope: Scope

@@ -49,15 +49,12 @@ class LogService:
     async def _admit(self, producers: dict[UUID, str], events: Sequence[Envelope]) -> None:
         last = await self._writer.lock_aggregates(producers)
         waiting = await self._writer.parked(list(producers))
-        admissions = {
-            aggregate: domain.admit(version, [e for e in (*waiting, *events) if e.aggregate_id == aggregate])
-            for aggregate, version in last.items()
-        }
+        present: dict[UUID, list[Envelope]] = {aggregate: [] for aggregate in last}
+        for event in (*waiting, *events):
+            present[event.aggregate_id].append(event)
+        admissions = {aggregate: domain.admit(last[aggregate], found) for aggregate, found in present.items()}
         await self._settle(admissions, {(event.aggregate_id, event.version) for event in waiting})
-        # Aggregates in the order their first event arrived: what happened first is logged first.
-        arrival = dict.fromkeys(event.aggregate_id for event in (*events, *waiting))
-        applied = [event for aggregate in arrival for event in admissions[aggregate].apply]
-        if applied:
+        if applied := domain.in_order_of_arrival({key: one.apply for key, one in admissions.items()}, events):
             await self._write(applied)
 
     async def _settle(self, admissions: Mapping[UUID, Admission], waiting: set[tuple[UUID, int]]) -> None:

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 BATCH: Final = 200
 PAUSE_SECONDS: Final = 1.0
+LINGER_SECONDS: Final = 0.01
+"""While events come in a stream, so long is waited for more of them: a larger batch costs less per event."""
 
 Handler = Callable[[Transaction, Sequence[Envelope]], Awaitable[None]]
 
@@ -87,16 +89,18 @@ class Consumer:
                 async with self._bus.subscribe(self._queue, self._inbox.types) as subscription:
                     log.info("consuming events")
                     while True:
-                        await self._work(subscription)
+                        if await self._work(subscription) > 1:
+                            await asyncio.sleep(LINGER_SECONDS)
             except BusUnavailableError as error:
                 log.info("not consuming", extra={"fields": {"cause": str(error)}})
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _work(self, subscription: Subscription) -> None:
+    async def _work(self, subscription: Subscription) -> int:
+        """Take a batch; its size."""
         deliveries = await subscription.receive(BATCH)
         readable = [pair for delivery in deliveries if (pair := await self._read(subscription, delivery))]
         if not readable:
-            return
+            return len(deliveries)
         try:
             await self._apply([event for event, _ in readable])
         except Exception as error:  # noqa: BLE001 - one of them is to blame: which?
@@ -106,6 +110,7 @@ class Consumer:
                 await self._apply_alone(subscription, event, delivery)
         else:
             await subscription.ack([delivery for _, delivery in readable])
+        return len(deliveries)
 
     async def _read(self, subscription: Subscription, delivery: Delivery) -> tuple[Envelope, Delivery] | None:
         try:

@@ -29,6 +29,8 @@ POLL_SECONDS: Final = 0.1
 CANDIDATE_SECONDS: Final = 1.0
 DEADLINE_SECONDS: Final = 20.0
 """Longest a round may take; a leader whose database or broker is frozen gives up its place."""
+LINGER_SECONDS: Final = 0.01
+"""While events come in a stream, so long is waited for more of them: a larger batch costs less per event."""
 HELD_SECONDS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 COLUMNS: Final = "id, event_id, type, aggregate_id, aggregate_version, data, headers, occurred_at"
@@ -95,6 +97,7 @@ class Relay:
         self._bus = bus
         self._written = written
         self._lock_name = f"{schema}.outbox"
+        self._linger = 0.0
         self._held: dict[UUID, tuple[float, int]] = {}
         self._select = (
             f"SELECT {COLUMNS} FROM {schema}.outbox WHERE aggregate_id <> ALL(%(held)s) ORDER BY id LIMIT {BATCH}"
@@ -126,6 +129,7 @@ class Relay:
                     more = await self._round(connection)
                 if not more:
                     await self._rest()
+                    await asyncio.sleep(self._linger)
 
     async def _win(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
         """Become the leader, for as long as this connection lasts."""
@@ -162,6 +166,7 @@ class Relay:
             log.warning("events not published", extra={"fields": {"cause": str(error), "waiting": len(rows)}})
             return False
         sent = list(self._sent(rows, outcomes))
+        self._linger = LINGER_SECONDS if len(rows) > 1 else 0.0
         if sent:
             await connection.execute(self._move, {"ids": sent})
         return len(rows) == BATCH and len(sent) == len(rows)
