@@ -39,6 +39,8 @@ class Storm:
     seed: int
     planted: str = ""
     """A bug documents has, from `deploy/tests/planted`."""
+    standstill: float = verdict.STANDSTILL_SECONDS
+    """What is not in the log after so many seconds without a new entry is lost."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ async def _storm(storm: Storm, backing: Servers, fleet: Fleet, lines: dict[str, 
         say("The storm is over; reading everything back")
         await fleet.until_ready()
         crowd.ledger.unexpected += _crashes(fleet)
-        found = await verdict.judge(crowd)
+        found = await verdict.judge(crowd, storm.standstill)
         return Outcome(crowd.ledger, found, faults.longest_outages(struck, crowd.ledger.times))
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from deploy.chaos.load import Crowd
 from deploy.client import at_most, digest
 
-STANDSTILL_SECONDS = 20.0
-"""Longer than anything in the bus waits before it tries again."""
+STANDSTILL_SECONDS = 30.0
+"""Longer than it takes to notice a dead line, and than anything in the bus waits before it tries again."""
 READERS = 16
 EXAMPLES = 5
 
@@ -32,13 +32,16 @@ class Verdict:
         return not (self.lost or self.doubled or self.out_of_order)
 
 
-async def judge(crowd: Crowd) -> Verdict:
-    """Read everything back and hold it against the ledger."""
+async def judge(crowd: Crowd, standstill: float) -> Verdict:
+    """Read everything back and hold it against the ledger.
+
+    What is missing after `standstill` seconds without a new entry is lost.
+    """
     verdict = Verdict()
     await _contents(crowd, verdict)
     await _shared_lines(crowd, verdict)
     await _documents(crowd, verdict)
-    await _log(crowd, verdict)
+    await _log(crowd, verdict, standstill)
     await _names(crowd, verdict)
     return verdict
 
@@ -76,7 +79,7 @@ async def _documents(crowd: Crowd, verdict: Verdict) -> None:
     verdict.lost += [f"trashing of {one}" for one in crowd.ledger.trashed if listed.get(one) != "trashed"]
 
 
-async def _log(crowd: Crowd, verdict: Verdict) -> None:
+async def _log(crowd: Crowd, verdict: Verdict, standstill: float) -> None:
     """Each acknowledged change once, each entity's in order and without a gap, and the chain intact."""
     expected = set(crowd.ledger.contents) | crowd.ledger.changes
     begun = progressed = time.monotonic()
@@ -87,7 +90,7 @@ async def _log(crowd: Crowd, verdict: Verdict) -> None:
         verdict.waited = time.monotonic() - begun
         if len(entries) > known:
             known, progressed = len(entries), time.monotonic()
-        if not missing or time.monotonic() > progressed + STANDSTILL_SECONDS:
+        if not missing or time.monotonic() > progressed + standstill:
             break
         await asyncio.sleep(1.0)
     verdict.entries = len(entries)

@@ -3,6 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from common.messaging.aws import AwsBus
+from common.messaging.rabbit import RabbitBus
+from common.platform import Platform
 from documents.settings import Settings
 
 
@@ -31,4 +34,20 @@ def test_every_field_is_described_and_no_secret_has_a_default():
     for name, field in Settings.model_fields.items():
         assert field.description, name
         if "Secret" in str(field.annotation):
-            assert field.is_required(), name
+            assert field.is_required() or field.default is None, name
+
+
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:mdcreator-events"
+
+
+def test_the_bus_is_the_one_that_is_named(environment, monkeypatch):
+    assert isinstance(Platform(Settings()).bus, RabbitBus)
+    monkeypatch.delenv("MDC_AMQP_URL")
+    monkeypatch.setenv("MDC_EVENTS_TOPIC_ARN", TOPIC)
+    assert isinstance(Platform(Settings()).bus, AwsBus)
+
+
+@pytest.mark.parametrize("values", [{"amqp_url": None}, {"events_topic_arn": TOPIC}, {"events_topic_arn": "nonsense"}])
+def test_no_bus_two_buses_and_a_wrong_one_stop_the_start(environment, values):
+    with pytest.raises(ValidationError, match=r"(?i)events_topic_arn"):
+        Settings(**values)

@@ -104,6 +104,7 @@ async def test_only_owners_and_admins_read_a_workspaces_log(audited, people):
     demoted = await ada.http.patch(f"/v1/workspaces/{workspace}/members/{admin.id}", json={"role": "viewer"})
     assert demoted.status_code == 200
     problem(await admin.http.get("/v1/sync/log", params={"workspace_id": workspace}), 403, "role_insufficient")
+    await logged(ada, workspace, 7)  # the demotion too: the tests to come find a log at rest
 
 
 async def test_everybody_reads_what_concerns_themselves(audited, people):

@@ -19,7 +19,7 @@ from common.auth import Authenticator, Keys, Revocations, ServiceIdentity
 from common.client import InternalClient
 from common.database import Database, DatabaseUnavailableError
 from common.messaging import Bus, Consumer, Inbox, Relay, Subscriber
-from common.messaging.rabbit import RabbitBus
+from common.messaging.adapters import open_bus
 from common.ratelimit import Policy, RateLimiter
 from common.revisions import SchemaTooOldError, older_revisions
 from common.revocations import RevocationFeed
@@ -28,8 +28,6 @@ from common.settings import CommonSettings
 log = logging.getLogger(__name__)
 
 REDIS_TIMEOUT_SECONDS = 0.5
-LOG_QUEUE = "sync"
-"""Whoever publishes sees to it that the log of all changes gets it."""
 WORKER_CONNECTIONS = 2
 WORKER_TIMEOUT_SECONDS = 10.0
 HOUSEKEEPING_SECONDS = 3600.0
@@ -71,7 +69,12 @@ class Platform:
             "anonymous", settings.rate_anonymous_per_minute, max(1, settings.rate_anonymous_per_minute // 4)
         )
         self.feed = RevocationFeed(self.revocations, self._channel, self.revocations_since)
-        self.bus: Bus = RabbitBus(settings.amqp_url.get_secret_value(), LOG_QUEUE)
+        self.bus: Bus = open_bus(
+            settings.amqp_url.get_secret_value() if settings.amqp_url else None,
+            settings.events_topic_arn,
+            settings.events_queue_prefix,
+            settings.aws_endpoint_url,
+        )
         self.relay = Relay(
             settings.worker_database_url.get_secret_value(), settings.schema_name, self.bus, self.database.written
         )

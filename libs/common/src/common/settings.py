@@ -1,9 +1,9 @@
 """Settings every service shares: `<SERVICE>_X` from the environment wins over `MDC_X`."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 
@@ -22,7 +22,14 @@ class CommonSettings(BaseSettings):
     database_pool_max: int = Field(default=8, ge=1, description="Connections this process may hold")
     database_timeout_seconds: float = Field(default=2.0, description="Wait for a free connection")
     redis_url: SecretStr = Field(description="Redis URL: revocations, rate limits")
-    amqp_url: SecretStr = Field(description="RabbitMQ URL of the event bus")
+    amqp_url: SecretStr | None = Field(default=None, description="Event bus: RabbitMQ URL")
+    events_topic_arn: str | None = Field(
+        default=None,
+        pattern=r"^arn:aws[a-z-]*:sns:[^:]+:\d+:[\w-]+$",
+        description="Or on AWS: SNS topic",
+    )
+    events_queue_prefix: str = Field(default="", description="SQS queues are named this and the service")
+    aws_endpoint_url: str | None = Field(default=None, description="Stand-in for AWS, in tests")
     state_dir: Path = Field(description="Folder for spans and the last JWKS")
     issuer: str = Field(description="Public base URL, `iss` of access tokens")
     audience: str = Field(default="mdcreator", description="`aud` of access tokens")
@@ -52,6 +59,12 @@ class CommonSettings(BaseSettings):
         own = EnvSettingsSource(settings_cls, env_prefix=env_prefix(cls.service))
         shared = EnvSettingsSource(settings_cls, env_prefix="MDC_")
         return init_settings, own, shared
+
+    @model_validator(mode="after")
+    def _one_bus(self) -> Self:
+        if (self.amqp_url is None) == (self.events_topic_arn is None):
+            raise ValueError("give one event bus: AMQP_URL, or EVENTS_TOPIC_ARN")
+        return self
 
     @property
     def schema_name(self) -> str:

@@ -65,4 +65,4 @@ def test_a_broker_that_is_away_is_said_plainly(capsys, monkeypatch):
     monkeypatch.setenv("MDC_AMQP_URL", "amqp://guest:guest@127.0.0.1:1/")
     monkeypatch.setattr(dead_letters, "CONNECT_SECONDS", 0.3)
     assert dead_letters.main(["sync"]) == 1
-    assert "RabbitMQ is not reachable" in capsys.readouterr().err
+    assert "event bus is not reachable" in capsys.readouterr().err

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
 import pytest
+from deploy.chaos.line import Line
 from psycopg.types.json import Jsonb
 
 from common.contracts.documents import DocumentTrashed
@@ -168,6 +170,24 @@ async def test_of_two_relays_one_works_and_the_other_takes_over(environment, dat
         await until(lambda: waiting(owner) == 0)
     first_seen = list(dict.fromkeys(bus.versions(aggregate)))
     assert first_seen == list(range(1, 60))
+
+
+async def test_a_leader_whose_line_went_dead_is_replaced(environment, database, owner, monkeypatch):
+    """Its session would hold the lock for ever: no end of it ever reaches the server."""
+    monkeypatch.setattr(outbox, "ABANDONED_SECONDS", 1.0)
+    url = environment["AI_PROXY_WORKER_DATABASE_URL"]
+    port = urlsplit(url).port
+    line, lost, bus, aggregate = Line(port), Recorder(), Recorder(), uuid7()
+    await line.open()
+    through_line = {**environment, "AI_PROXY_WORKER_DATABASE_URL": url.replace(f":{port}/", f":{line.port}/")}
+    async with relaying(through_line, lost, database.written):
+        await write(database, aggregate, 1)
+        await until(lambda: lost.versions(aggregate) == [1])
+        async with relaying(environment, bus, database.written):
+            line.go_dead()
+            await write(database, aggregate, 2)
+            await until(lambda: bus.versions(aggregate)[-1:] == [2], 8)
+    line.close()
 
 
 async def test_a_large_backlog_is_drained_in_order(environment, database, owner):

@@ -4,13 +4,13 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from common.messaging.adapters import open_bus
 from common.messaging.bus import Bus, BusUnavailableError, DeadLetter, Verdict
 from common.messaging.envelope import Envelope, UnreadableEventError
-from common.messaging.rabbit import RabbitBus
 from common.revisions import SERVICES
 
 CONNECT_SECONDS = 5.0
@@ -63,8 +63,7 @@ async def run(bus: Bus, queues: Sequence[str], verb: str, wanted: str, say: Call
     return done
 
 
-async def _connected(url: str, arguments: tuple[Sequence[str], str, str]) -> int:
-    bus = RabbitBus(url)
+async def _connected(bus: Bus, arguments: tuple[Sequence[str], str, str]) -> int:
     connecting = asyncio.create_task(bus.run())
     try:
         for _ in range(round(CONNECT_SECONDS / 0.05)):
@@ -75,6 +74,15 @@ async def _connected(url: str, arguments: tuple[Sequence[str], str, str]) -> int
     finally:
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
+
+
+def _bus(environment: Mapping[str, str]) -> Bus:
+    return open_bus(
+        environment.get("MDC_AMQP_URL"),
+        environment.get("MDC_EVENTS_TOPIC_ARN"),
+        environment.get("MDC_EVENTS_QUEUE_PREFIX", ""),
+        environment.get("MDC_AWS_ENDPOINT_URL"),
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -89,9 +97,9 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     queues = [service] if service else SERVICES
     try:
-        done = asyncio.run(_connected(os.environ["MDC_AMQP_URL"], (queues, verb, wanted or "all")))
+        done = asyncio.run(_connected(_bus(os.environ), (queues, verb, wanted or "all")))
     except BusUnavailableError:
-        sys.stderr.write("RabbitMQ is not reachable: make status\n")
+        sys.stderr.write("the event bus is not reachable: make status\n")
         return 1
     past = {"list": "in all", "show": "shown", "replay": "replayed", "drop": "dropped"}[verb]
     sys.stdout.write(f"{done} dead letters {past}\n")

@@ -27,10 +27,12 @@ log = logging.getLogger(__name__)
 BATCH: Final = 200
 POLL_SECONDS: Final = 0.1
 CANDIDATE_SECONDS: Final = 1.0
-DEADLINE_SECONDS: Final = 20.0
+DEADLINE_SECONDS: Final = 15.0
 """Longest a round may take; a leader whose database or broker is frozen gives up its place."""
 LINGER_SECONDS: Final = 0.01
 """While events come in a stream, so long is waited for more of them: a larger batch costs less per event."""
+ABANDONED_SECONDS: Final = 15.0
+"""A leader not heard of for so long has lost its line: the server ends its session, and with it the lock."""
 HELD_SECONDS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 COLUMNS: Final = "id, event_id, type, aggregate_id, aggregate_version, data, headers, occurred_at"
@@ -120,7 +122,12 @@ class Relay:
 
     async def _lead(self) -> None:
         async with await psycopg.AsyncConnection.connect(
-            self._url, autocommit=True, row_factory=dict_row, prepare_threshold=0, **KEEPALIVES
+            self._url,
+            autocommit=True,
+            row_factory=dict_row,
+            prepare_threshold=0,
+            options=f"-c idle_session_timeout={round(ABANDONED_SECONDS * 1000)}",
+            **KEEPALIVES,
         ) as connection:
             await self._win(connection)
             log.info("relaying events")
