@@ -32,9 +32,8 @@ async def test_nothing_acknowledged_is_lost_in_a_short_storm():
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_an_acknowledgement_before_the_commit_is_caught():
-    outcome = await run(
-        Storm(20, WRITING, Times(8, 0, 0, 0), seed=1, planted="acknowledge_before_commit", standstill=3)
-    )
+    kills_only = Times(8, 0, 0, 0)
+    outcome = await run(Storm(20, WRITING, kills_only, 1, "acknowledge_before_commit", standstill=3))
     assert outcome.verdict.lost != []
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import psutil
 import psycopg
 import pytest
 from deploy.chaos.line import Line
@@ -207,3 +209,32 @@ async def test_a_large_backlog_is_drained_in_order(environment, database, owner)
         await until(lambda: len(bus.taken) == 10_000, 60)
         await until(lambda: waiting(owner) == 0)
     assert all(bus.versions(aggregate) == list(range(1, 101)) for aggregate in aggregates[:5])
+
+
+class Counter(Recorder):
+    """Counts only."""
+
+    count = 0
+
+    async def publish(self, envelopes):
+        self.count += len(envelopes)
+        return [None] * len(envelopes)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_backlog_of_a_million_rows_does_not_fill_the_memory(environment, database, owner):
+    owner.execute(
+        "INSERT INTO ai_proxy.outbox (event_id, type, aggregate_id, aggregate_version, data, headers) "
+        "SELECT gen_random_uuid(), 'ai-proxy.thing.happened.v1', gen_random_uuid(), 1, "
+        "jsonb_build_object('title', repeat('t', 300)), '{}' FROM generate_series(1, 1000000)"
+    )
+    bus, process, sizes = Counter(), psutil.Process(), []
+    gc.collect()
+    before = process.memory_info().rss
+    async with relaying(environment, bus, database.written), asyncio.timeout(200):
+        while bus.count < 1_000_000:
+            await asyncio.sleep(0.5)
+            sizes.append(process.memory_info().rss - before)
+    owner.execute("TRUNCATE ai_proxy.outbox")
+    assert max(sizes) < 24 * 2**20
