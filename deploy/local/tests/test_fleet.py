@@ -17,8 +17,17 @@ from deploy.local.machine import free_ports, is_free
 from deploy.local.plan import Plan
 from deploy.local.supervision import Supervisor, socket_of
 
+from common.revisions import SERVICES
+from common.settings import env_prefix
+
 ROOT = Path(__file__).parents[3]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def outside():
+    """The environment without what other tests of the run told their own fleet."""
+    told = ("MDC_", *(env_prefix(service) for service in SERVICES))
+    return {name: value for name, value in os.environ.items() if not name.startswith(told)}
 
 
 class Checkout:
@@ -34,7 +43,7 @@ class Checkout:
         done = subprocess.run(
             [".venv/bin/python", "-m", "deploy.local", *arguments],
             cwd=self.root,
-            env=os.environ | self.settings | settings,
+            env=outside() | self.settings | settings,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from common.migrations import define, define_roots, drop_shared, install_shared, protect
+from common.ddl import define, define_roots, drop_shared, install_shared, protect
 
 revision = "0001"
 down_revision = None

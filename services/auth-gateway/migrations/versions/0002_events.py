@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from common.migrations import drop_bus, install_bus
+from common.ddl import drop_bus, install_bus
 
 revision = "0002"
 down_revision = "0001"

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from common.migrations import drop_shared, install_shared
+from common.ddl import drop_shared, install_shared
 
 revision = "0001"
 down_revision = None

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from common.migrations import define, drop_shared, install_access_projection, install_shared, protect
+from common.ddl import define, drop_shared, install_access_projection, install_shared, protect
 
 revision = "0001"
 down_revision = None

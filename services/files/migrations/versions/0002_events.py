@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from common.migrations import drop_bus, drop_projections, install_access_projection, install_bus, install_projections
+from common.ddl import drop_bus, drop_projections, install_access_projection, install_bus, install_projections
 
 revision = "0002"
 down_revision = "0001"

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from common.migrations import define
+from common.ddl import define
 
 revision = "0003"
 down_revision = "0002"
