@@ -172,16 +172,8 @@ async def projected(environment: Mapping[str, str], schema: str, ids: list[str])
 
 
 @pytest.fixture
-async def databases(environment):
-    opened = {
-        service: Database(environment[f"{env_prefix(service)}WORKER_DATABASE_URL"], max_size=2, timeout=5)
-        for service in PROJECTING
-    }
-    for database in opened.values():
-        await database.open()
-    yield opened
-    for database in opened.values():
-        await database.close()
+async def databases(open_database):
+    return {service: await open_database(f"{env_prefix(service)}WORKER_DATABASE_URL") for service in PROJECTING}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)

@@ -16,11 +16,8 @@ INSERT = "INSERT INTO documents.inbox (consumer, event_id) VALUES (%(name)s, gen
 
 
 @pytest.fixture
-async def database(environment):
-    opened = Database(environment["DOCUMENTS_WORKER_DATABASE_URL"], max_size=4, timeout=2)
-    await opened.open()
-    yield opened
-    await opened.close()
+async def database(open_database):
+    return await open_database("DOCUMENTS_WORKER_DATABASE_URL")
 
 
 async def count(database, name):

@@ -6,7 +6,6 @@ import random
 import psycopg
 import pytest
 
-from common.database import Database
 from common.identifiers import uuid7
 from common.messaging import Consumer, Envelope, Inbox, Subscriber, UnreadableEventError, Verdict, bus, consumer
 from common.testing.memory_bus import Knobs, MemoryBus
@@ -15,11 +14,8 @@ from .conftest import Broker, until
 
 
 @pytest.fixture
-async def database(environment):
-    opened = Database(environment["FILES_WORKER_DATABASE_URL"], max_size=2, timeout=2)
-    await opened.open()
-    yield opened
-    await opened.close()
+async def database(open_database):
+    return await open_database("FILES_WORKER_DATABASE_URL")
 
 
 class Effects:

@@ -13,7 +13,6 @@ from deploy.chaos.line import Line
 from psycopg.types.json import Jsonb
 
 from common.contracts.documents import DocumentTrashed
-from common.database import Database
 from common.identifiers import uuid7
 from common.messaging import Relay, UnroutableError, outbox, record
 from common.messaging.bus import BusUnavailableError
@@ -48,11 +47,8 @@ class Recorder:
 
 
 @pytest.fixture
-async def database(environment):
-    opened = Database(environment["AI_PROXY_DATABASE_URL"], max_size=4, timeout=2)
-    await opened.open()
-    yield opened
-    await opened.close()
+async def database(open_database):
+    return await open_database("AI_PROXY_DATABASE_URL")
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """Fixtures over one fleet per test run: `fleet`, `people`; `environment` comes from the repository's conftest."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import pytest_asyncio
+
+from common.database import Database
 
 from .fleet import Fleet
 from .people import People
@@ -14,6 +17,20 @@ async def fleet(environment: dict[str, str]) -> AsyncIterator[Fleet]:
     assert environment
     async with Fleet.running("auth-gateway", "documents", "sync") as running:
         yield running
+
+
+@pytest_asyncio.fixture
+async def open_database(environment: dict[str, str]) -> AsyncIterator[Callable[[str], Awaitable[Database]]]:
+    """Opens the database an environment variable names, until the test ends."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(variable: str) -> Database:
+            database = Database(environment[variable], max_size=4, timeout=5)
+            await database.open()
+            stack.push_async_callback(database.close)
+            return database
+
+        yield opened
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -17,14 +17,12 @@ from common.identifiers import uuid7
 from .. import domain, schemas
 from ..errors import (
     ActionForbiddenError,
-    ContentNotTextError,
     DocumentNotFoundError,
     DocumentTrashedError,
     EditConflictError,
     EditNotApplicableError,
     MergeBaseGoneError,
     TooManyWritersError,
-    VersionAheadError,
     VersionNotFoundError,
     VersionStaleError,
     WorkspaceNotFoundError,
@@ -32,6 +30,7 @@ from ..errors import (
 from ..repository import DocumentRepository, Write
 from ..schemas import DocumentCreate, DocumentUpdate
 from ..storage import Body, BodyStore
+from .checks import check_base, check_unchanged, checked_text, permitted, versions_of
 from .workbench import Workbench
 
 ATTEMPTS = 60
@@ -132,7 +131,7 @@ class DocumentService:
         Same bytes make no new version. Raises `EditConflictError`, `VersionStaleError` (strict), `VersionAheadError`,
         `DocumentTrashedError`, `ContentNotTextError`, `DocumentNotFoundError`, `ActionForbiddenError`.
         """
-        body = await self._bodies.prepare(_checked(content))
+        body = await self._bodies.prepare(checked_text(content))
         if body.inline is None:
             head = await self._require(document_id, Action.EDIT)
             await self._put(head["workspace_id"], body)
@@ -186,7 +185,7 @@ class DocumentService:
         Raises `VersionStaleError` with the fields, `VersionAheadError`, `DocumentTrashedError`.
         """
         head = await self._require_for_update(document_id, Action.EDIT)
-        _check_base(head, base)
+        check_base(head, base)
         if head["trashed_at"]:
             raise DocumentTrashedError
         changes = {name: value for name, value in body.model_dump(exclude_unset=True).items() if head[name] != value}
@@ -194,13 +193,13 @@ class DocumentService:
             return head
         stale = [name for name in changes if head["field_versions"].get(name, 1) > base]
         if stale:
-            raise VersionStaleError("changed by somebody else: " + ", ".join(stale), fields=stale, **_current(head))
+            raise VersionStaleError("changed by somebody else: " + ", ".join(stale), fields=stale, **versions_of(head))
         return await self._repository.update(document_id, changes, DocumentUpdated, merged=False, origin="metadata")
 
     async def trash(self, document_id: UUID, *, base: int | None) -> None:
         """Move to the trash; doing so again changes nothing. Raises `VersionStaleError` if `base` is not current."""
         head = await self._require_for_update(document_id, Action.DELETE)
-        _check_unchanged(head, base)
+        check_unchanged(head, base)
         if not head["trashed_at"]:
             changes = {"trashed_at": datetime.now(UTC), "trashed_by": self._principal.user_id}
             await self._repository.update(document_id, changes, DocumentTrashed)
@@ -208,7 +207,7 @@ class DocumentService:
     async def restore(self, document_id: UUID, *, base: int | None) -> Row:
         """Take out of the trash; doing so again changes nothing. Raises `VersionStaleError`."""
         head = await self._require_for_update(document_id, Action.DELETE)
-        _check_unchanged(head, base)
+        check_unchanged(head, base)
         if not head["trashed_at"]:
             return head
         return await self._repository.update(document_id, {"trashed_at": None, "trashed_by": None}, DocumentRestored)
@@ -263,10 +262,10 @@ class DocumentService:
             base = current["version"] if terms.base is None else terms.base
             stale = current["content_version"] > base
             if stale and terms.strict:
-                raise VersionStaleError(**_current(current))
+                raise VersionStaleError(**versions_of(current))
             seen = await self._version_at(document_id, base) if stale else current
             authors = await self._repository.authors_since(document_id, base) if stale else []
-            body = await self._bodies.prepare(_checked(await propose(current, seen)))
+            body = await self._bodies.prepare(checked_text(await propose(current, seen)))
             unchanged = body.sha256 == current["body_sha256"]
             if body.inline is None and not unchanged:
                 await self._put(current["workspace_id"], body)
@@ -286,7 +285,7 @@ class DocumentService:
         )
         if result.content is not None:
             return result.content
-        details: dict[str, Any] = {"conflicts": result.conflicts, **_current(current)}
+        details: dict[str, Any] = {"conflicts": result.conflicts, **versions_of(current)}
         if terms.preview:
             details["hunks"] = [asdict(hunk) | {"conflict": hunk.conflict} for hunk in result.hunks]
         raise EditConflictError(**details)
@@ -302,7 +301,7 @@ class DocumentService:
         current = await self._require(document_id, Action.EDIT, with_body=True)
         if current["trashed_at"]:
             raise DocumentTrashedError
-        _check_base(current, base)
+        check_base(current, base)
         return current
 
     async def _version_at(self, document_id: UUID, version: int) -> Row:
@@ -340,10 +339,10 @@ class DocumentService:
 
     async def _require(self, document_id: UUID, action: Action, *, with_body: bool = False) -> Row:
         question = self._repository.find_with_body if with_body else self._repository.find
-        return _permitted(await self._seen(document_id, question), action)
+        return permitted(await self._seen(document_id, question), action)
 
     async def _require_for_update(self, document_id: UUID, action: Action) -> Row:
-        return _permitted(await self._seen(document_id, self._repository.find_for_update), action)
+        return permitted(await self._seen(document_id, self._repository.find_for_update), action)
 
     async def _require_role(self, workspace_id: UUID, action: Action) -> str:
         role = await self._repository.role_in(workspace_id)
@@ -356,37 +355,6 @@ class DocumentService:
             raise ActionForbiddenError
         assert role is not None  # noqa: S101 - allowed
         return role
-
-
-def _permitted(head: Row, action: Action) -> Row:
-    if not allows(head["role"], action):
-        raise ActionForbiddenError
-    return head
-
-
-def _check_base(head: Row, base: int | None) -> None:
-    if base is not None and not 0 < base <= head["version"]:
-        raise VersionAheadError(**_current(head))
-
-
-def _check_unchanged(head: Row, base: int | None) -> None:
-    _check_base(head, base)
-    if base is not None and base != head["version"]:
-        raise VersionStaleError(**_current(head))
-
-
-def _current(head: Row) -> dict[str, Any]:
-    return {"version": head["version"], "content_version": head["content_version"]}
-
-
-def _checked(content: bytes) -> bytes:
-    if b"\0" in content:
-        raise ContentNotTextError("the content contains NUL")
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        raise ContentNotTextError(f"not UTF-8 at byte {error.start}") from error
-    return content
 
 
 def _edit(change: schemas.ContentChange) -> domain.Edit:

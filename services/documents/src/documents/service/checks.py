@@ -1,0 +1,44 @@
+"""What must hold before a document is changed, as named errors."""
+
+from typing import Any
+
+from common.access import Action, allows
+from common.database import Row
+
+from ..errors import ActionForbiddenError, ContentNotTextError, VersionAheadError, VersionStaleError
+
+
+def permitted(head: Row, action: Action) -> Row:
+    """The head, if its role allows the action. Raises `ActionForbiddenError`."""
+    if not allows(head["role"], action):
+        raise ActionForbiddenError
+    return head
+
+
+def check_base(head: Row, base: int | None) -> None:
+    """The base must be a version there has been. Raises `VersionAheadError`."""
+    if base is not None and not 0 < base <= head["version"]:
+        raise VersionAheadError(**versions_of(head))
+
+
+def check_unchanged(head: Row, base: int | None) -> None:
+    """The base must be the newest version. Raises `VersionStaleError`, `VersionAheadError`."""
+    check_base(head, base)
+    if base is not None and base != head["version"]:
+        raise VersionStaleError(**versions_of(head))
+
+
+def versions_of(head: Row) -> dict[str, Any]:
+    """What a refused writer is told to go on from."""
+    return {"version": head["version"], "content_version": head["content_version"]}
+
+
+def checked_text(content: bytes) -> bytes:
+    """The content, if it is text. Raises `ContentNotTextError`."""
+    if b"\0" in content:
+        raise ContentNotTextError("the content contains NUL")
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise ContentNotTextError(f"not UTF-8 at byte {error.start}") from error
+    return content
