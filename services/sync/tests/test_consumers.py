@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 from uuid import UUID
 
 import psycopg
@@ -11,6 +13,7 @@ import pytest
 from common.identifiers import uuid7
 from common.messaging import UnreadableEventError
 from common.testing.writing import save
+from sync import dependencies
 from sync.dependencies import append
 from sync.domain import Scope
 from sync.repository import LogWriter
@@ -90,7 +93,8 @@ async def test_an_event_that_belongs_nowhere_changes_nothing(log, history):
 
 def gap_service(log, told):
     async def fetch(_producer, aggregate, first, last):
-        return [event for event in told if event.aggregate_id == aggregate and first <= event.version <= last]
+        wanted = [event for event in told if event.aggregate_id == aggregate and first <= event.version <= last]
+        return wanted[:10]  # a producer answers 500 at most
 
     async def skip(aggregate, producer, version):
         async with log.database.transaction() as transaction:
@@ -123,13 +127,78 @@ async def test_what_the_producer_has_no_more_is_skipped_loudly_and_the_rest_goes
     events = history(6)
     root, document = events[0].data["access_root_id"], events[0].aggregate_id
     await log.apply(events[3], events[5])
-    [gap] = await gaps(log, document)
-    await gap_service(log, [events[1]]).close(gap)
-    assert await log.versions(root, document) == [4], "2 waited for 1, which nobody has any more"
+    await close_all(log, document, [events[1]])
+    assert await log.versions(root, document) == [2, 4, 6]
+    assert caplog.text.count("events missing for ever") == 3
+
+
+async def close_all(log, document, producer_has):
+    while found := await gaps(log, document):
+        await gap_service(log, producer_has).close(found[0])
+
+
+async def test_a_gap_longer_than_one_answer_is_fetched_in_parts(log, history):
+    events = history(40)
+    root, document = events[0].data["access_root_id"], events[0].aggregate_id
+    await log.apply(events[0], events[-1])
+    await close_all(log, document, events)
+    assert await log.versions(root, document) == list(range(1, 41))
+
+
+async def test_a_far_off_version_costs_no_memory(log, history):
+    event = replace(history(1)[0], version=10**12)
+    await log.apply(event)
+    async with asyncio.timeout(5):
+        await close_all(log, event.aggregate_id, [])
+    assert await log.versions(event.data["access_root_id"], event.aggregate_id) == [10**12]
+
+
+async def test_an_unreadable_event_is_skipped_and_keeps_no_other_out(log, history, caplog):
+    events = history(4)
+    root, document = events[0].data["access_root_id"], events[0].aggregate_id
+    events[1] = replace(events[1], data={"note": "belongs nowhere"})
+    await log.apply(events[3])
+    await close_all(log, document, events)
+    assert await log.versions(root, document) == [1, 3, 4]
     assert "events missing for ever" in caplog.text
+
+
+async def test_a_late_skip_does_not_go_back(log, history):
+    """The gap was seen, then the bus brought what was missing and more."""
+    events = history(6)
+    root, document = events[0].data["access_root_id"], events[0].aggregate_id
+    await log.apply(events[0], events[3])
     [gap] = await gaps(log, document)
-    await gap_service(log, events).close(gap)
-    assert await log.versions(root, document) == [4, 5, 6]
+    await log.apply(events[1], events[2], events[4])
+    await gap_service(log, []).close(gap)
+    await log.apply(events[5])
+    assert await log.versions(root, document) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_gap_that_cannot_be_closed_rests_and_the_others_are_closed(log, history, monkeypatch):
+    stuck, fine = history(2), history(2)
+    await log.apply(stuck[1], fine[1])
+    tried = Counter()
+
+    class Gaps:
+        async def close(self, gap):
+            tried[gap["id"]] += 1
+            if gap["id"] == stuck[0].aggregate_id:
+                raise KeyError("a producer nobody knows")
+            if gap["id"] == fine[0].aggregate_id:
+                await gap_service(log, fine).close(gap)
+
+    monkeypatch.setattr(dependencies, "gap_service", lambda _platform: Gaps())
+    monkeypatch.setattr(dependencies, "GAP_SECONDS", 0.2)
+    monkeypatch.setattr(dependencies, "LOOK_SECONDS", 0.01)
+    looking = asyncio.create_task(dependencies.close_gaps(SimpleNamespace(worker=log.database)))
+    async with asyncio.timeout(10):
+        while await log.versions(fine[0].data["access_root_id"], fine[0].aggregate_id) != [1, 2]:
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+    assert not looking.done()
+    assert 1 <= tried[stuck[0].aggregate_id] <= 3
+    looking.cancel()
 
 
 async def test_an_event_the_bus_lost_is_asked_of_its_producer(log, people, environment):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from fastapi import Depends, Request
 from common.access import MembershipProjection
 from common.database import DatabaseUnavailableError, Transaction
 from common.dependencies import CurrentUser, UserTransaction
-from common.errors import UnavailableError
 from common.messaging import Envelope, history
 from common.platform import Platform
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 SCHEMA = "sync"
 GAP_SECONDS = 2.0
 LOOK_SECONDS = 0.5
+REST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +50,44 @@ async def append(transaction: Transaction, events: Sequence[Envelope]) -> None:
 
 async def close_gaps(platform: Platform) -> None:
     """Look for events that wait in vain, and fetch what they wait for, for the life of the process."""
-    gaps = gap_service(platform)
+    gaps, resting = gap_service(platform), Resting()
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         try:
             async with platform.worker.transaction() as transaction:
-                found = await LogWriter(transaction).gaps(GAP_SECONDS)
-            for gap in found:
+                found = await LogWriter(transaction).gaps(GAP_SECONDS, resting.now())
+        except DatabaseUnavailableError as error:
+            log.info("missing events not looked for", extra={"fields": {"cause": str(error)}})
+            continue
+        for gap in found:
+            try:
                 await gaps.close(gap)
-        except UnavailableError as error:
-            level = logging.INFO if isinstance(error, DatabaseUnavailableError) else logging.WARNING
-            log.log(level, "missing events not fetched", extra={"fields": {"cause": str(error)}})
-            await asyncio.sleep(GAP_SECONDS)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one gap, the others are closed
+                fields = {"aggregate": str(gap["id"]), "producer": gap["producer"], "cause": repr(error)}
+                log.warning("missing events not fetched", extra={"fields": fields})
+                resting.put(gap["id"])
+            else:
+                resting.forget(gap["id"])
+
+
+class Resting:
+    """Gaps that could not be closed, each left alone for a while that grows with its failures."""
+
+    def __init__(self) -> None:
+        self._until: dict[UUID, tuple[float, int]] = {}
+
+    def put(self, aggregate: UUID) -> None:
+        """Another failure."""
+        failures = self._until.get(aggregate, (0.0, 0))[1] + 1
+        self._until[aggregate] = time.monotonic() + min(GAP_SECONDS * 2**failures, REST_SECONDS), failures
+
+    def forget(self, aggregate: UUID) -> None:
+        """It went well."""
+        self._until.pop(aggregate, None)
+
+    def now(self) -> list[UUID]:
+        """Those to leave alone now."""
+        return [aggregate for aggregate, (until, _) in self._until.items() if until > time.monotonic()]
 
 
 def gap_service(platform: Platform) -> GapService:

@@ -103,13 +103,13 @@ class LogWriter:
             _places(events),
         )
 
-    async def gaps(self, older_than_seconds: float) -> list[Row]:
+    async def gaps(self, older_than_seconds: float, but: Sequence[UUID] = ()) -> list[Row]:
         """Aggregates whose next event has been missing for a while: producer, last version, first one waiting."""
         return await self._transaction.all(
             "SELECT a.id, a.producer, a.version AS last, min(p.version) AS first_waiting "
-            "FROM sync.parked p JOIN sync.aggregate a ON a.id = p.aggregate_id "
+            "FROM sync.parked p JOIN sync.aggregate a ON a.id = p.aggregate_id WHERE a.id <> ALL(%(but)s) "
             "GROUP BY a.id HAVING min(p.parked_at) < now() - make_interval(secs => %(age)s) ORDER BY a.id LIMIT 100",
-            {"age": older_than_seconds},
+            {"age": older_than_seconds, "but": list(but)},
         )
 
     async def lock_scopes(self, scopes: Sequence[Scope], genesis: bytes) -> tuple[dict[Scope, Row], datetime]:

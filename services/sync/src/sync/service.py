@@ -10,7 +10,7 @@ from common import pagination
 from common.access import Action, MembershipProjection, allows
 from common.auth import Principal
 from common.database import Row
-from common.messaging import Envelope
+from common.messaging import Envelope, UnreadableEventError
 
 from . import domain
 from .domain import Admission, Checked, Scope
@@ -40,9 +40,11 @@ class LogService:
         await self._admit({event.aggregate_id: event.source for event in events}, events)
 
     async def skip(self, aggregate_id: UUID, producer: str, version: int) -> None:
-        """Go on after `version`: its producer does not have the events up to it any more."""
+        """Go on after `version`: the events up to it are nowhere any more, or unreadable."""
+        last = await self._writer.lock_aggregates({aggregate_id: producer})
+        if last[aggregate_id] >= version:
+            return  # they came after all
         log.error("events missing for ever", extra={"fields": {"aggregate": str(aggregate_id), "up_to": version}})
-        await self._writer.lock_aggregates({aggregate_id: producer})
         await self._writer.set_versions({aggregate_id: version})
         await self._admit({aggregate_id: producer}, [])
 
@@ -149,13 +151,24 @@ class GapService:
         self._skip = skip
 
     async def close(self, gap: Row) -> None:
-        """Ask the producer for the missing versions; what it does not have any more is skipped, loudly.
+        """One step towards closing it: apply what the producer has from there, or skip, loudly, to what it still has.
 
-        Raises `PeerUnavailableError`: then they are asked for again later.
+        Raises `PeerUnavailableError`, or what applying an event raised: then it is tried again later.
         """
         first, last = gap["last"] + 1, gap["first_waiting"] - 1
         events = await self._fetch(gap["producer"], gap["id"], first, last)
-        await self._apply(events)
-        found = {event.version for event in events}
-        if missing := [version for version in range(first, last + 1) if version not in found]:
-            await self._skip(gap["id"], gap["producer"], missing[-1])
+        if not events or events[0].version > first:
+            await self._skip(gap["id"], gap["producer"], events[0].version - 1 if events else last)
+            return
+        try:
+            await self._apply(events)
+        except UnreadableEventError:
+            await self._apply_alone(gap, events)
+
+    async def _apply_alone(self, gap: Row, events: Sequence[Envelope]) -> None:
+        """One by one; an event that belongs nowhere can be logged nowhere, and must not keep the others out."""
+        for event in events:
+            try:
+                await self._apply([event])
+            except UnreadableEventError:
+                await self._skip(gap["id"], gap["producer"], event.version)
