@@ -81,6 +81,7 @@ class Platform:
         self.inbox: Inbox | None = None
         self.chores = ["ensure_partitions()", "drop_expired()"]
         """Functions of the schema to call once an hour."""
+        self._closing = False
         self._schema_ready = False
         self._keys_ready = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,7 +124,10 @@ class Platform:
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        if self._closing:
+            return
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error:  # a library that cancels its own futures can end a task without an error of its own
             log.critical("background task died", exc_info=error, extra={"fields": {"task": task.get_name()}})
             self.stop(1)
 
@@ -134,6 +138,7 @@ class Platform:
 
     async def stop_tasks(self) -> None:
         """Cancel background tasks and wait for them."""
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

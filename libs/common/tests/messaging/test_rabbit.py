@@ -1,12 +1,15 @@
 """What only RabbitMQ can promise."""
 
 import asyncio
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
+from deploy.chaos.line import Line
 
 from common.identifiers import uuid7
-from common.messaging import Envelope, UnroutableError, rabbit
+from common.messaging import BusUnavailableError, Consumer, Envelope, UnroutableError, rabbit
 from common.messaging.rabbit import RabbitBus
 
 from .conftest import Broker, connected
@@ -52,3 +55,41 @@ async def test_a_connection_cut_in_its_handshake_is_tried_again(backing, monkeyp
     monkeypatch.setattr(aio_pika, "connect", cut_at_first)
     async with connected(RabbitBus(backing.amqp_url)):
         assert failures == []
+
+
+async def test_a_consumer_survives_a_line_that_goes_dead_while_it_waits_for_a_confirm(backing, monkeypatch):
+    """The publisher then hangs up their common connection, and aiormq cancels what the consumer waits for."""
+    monkeypatch.setattr(rabbit, "TIMEOUT_SECONDS", 1.0)
+    name, broker = f"test-{uuid7().hex[-12:]}", urlsplit(backing.amqp_url)
+    line = Line(broker.port)
+    await line.open()
+    async with connected(RabbitBus(backing.amqp_url.replace(f":{broker.port}", f":{line.port}"))) as bus:
+        made = Broker(bus, None, None, name)
+        handled = []
+
+        class Failing:
+            types = (made.type,)
+
+            async def apply(self, events):
+                handled.extend(event.id for event in events)
+                if len(handled) <= 2:  # in its batch, then alone
+                    line.go_dead()
+                    raise ZeroDivisionError
+
+        consuming = asyncio.create_task(Consumer(bus, name, Failing()).run())
+        async with asyncio.timeout(15):
+            while not handled:
+                with suppress(BusUnavailableError):
+                    await bus.publish([made.event()])
+                await asyncio.sleep(0.05)
+        with suppress(BusUnavailableError):
+            await bus.publish([made.event()])
+        last = made.event()
+        async with asyncio.timeout(30):
+            while last.id not in handled and not consuming.done():
+                with suppress(BusUnavailableError):
+                    await bus.publish([last])
+                await asyncio.sleep(0.3)
+        assert not consuming.done()
+        consuming.cancel()
+    line.close()

@@ -188,6 +188,36 @@ async def test_a_leader_whose_line_went_dead_is_replaced(environment, database, 
     line.close()
 
 
+async def test_a_candidate_whose_line_went_dead_comes_back(environment, database, owner, monkeypatch):
+    monkeypatch.setattr(outbox, "DEADLINE_SECONDS", 1.0)
+    url = environment["AI_PROXY_WORKER_DATABASE_URL"]
+    port = urlsplit(url).port
+    line, bus, aggregate = Line(port), Recorder(), uuid7()
+    await line.open()
+    through_line = {**environment, "AI_PROXY_WORKER_DATABASE_URL": url.replace(f":{port}/", f":{line.port}/")}
+    async with relaying(environment, Recorder(), database.written) as leaders:
+        await asyncio.sleep(0.5)
+        async with relaying(through_line, bus, database.written):
+            await asyncio.sleep(0.5)
+            line.go_dead()
+            leaders[0].cancel()
+            await write(database, aggregate, 1)
+            await until(lambda: bus.versions(aggregate) == [1], 10)
+    line.close()
+
+
+async def test_a_leader_outlives_a_long_absence_of_the_bus(environment, database, owner, monkeypatch, caplog):
+    monkeypatch.setattr(outbox, "ABANDONED_SECONDS", 0.5)
+    bus, aggregate = Recorder(), uuid7()
+    bus.connected = False
+    async with relaying(environment, bus, database.written):
+        await write(database, aggregate, 1)
+        await asyncio.sleep(1.5)
+        bus.connected = True
+        await until(lambda: bus.versions(aggregate) == [1], 2)
+    assert "relay lost its database" not in caplog.text
+
+
 async def test_a_large_backlog_is_drained_in_order(environment, database, owner):
     """100 aggregates, 10,000 events, written by nobody's transaction of ours: only presence counts."""
     bus, aggregates = Recorder(), [uuid7() for _ in range(100)]

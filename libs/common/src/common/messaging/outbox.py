@@ -6,8 +6,8 @@ One relay per schema at a time (advisory lock); rows are drained by presence, ol
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -23,6 +23,8 @@ from common.messaging.bus import Bus, BusUnavailableError
 from common.messaging.envelope import Envelope, Event
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BATCH: Final = 200
 POLL_SECONDS: Final = 0.1
@@ -91,6 +93,12 @@ def envelope(row: Mapping[str, Any]) -> Envelope:
     )
 
 
+async def _timely(work: Awaitable[T]) -> T:
+    """No step may take for ever: a line that went dead tells nobody."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        return await work
+
+
 class Relay:
     """Moves committed events to the bus and then to `outbox_sent`; runs in every replica, works in one of them."""
 
@@ -121,33 +129,32 @@ class Relay:
             await asyncio.sleep(CANDIDATE_SECONDS)
 
     async def _lead(self) -> None:
-        async with await psycopg.AsyncConnection.connect(
+        async with await _timely(self._connect()) as connection:
+            while not await _timely(self._wins(connection)):
+                await asyncio.sleep(CANDIDATE_SECONDS)
+            log.info("relaying events")
+            while True:
+                if not await _timely(self._round(connection)):
+                    await self._rest()
+                    await asyncio.sleep(self._linger)
+
+    async def _connect(self) -> psycopg.AsyncConnection[DictRow]:
+        return await psycopg.AsyncConnection.connect(
             self._url,
             autocommit=True,
             row_factory=dict_row,
             prepare_threshold=0,
             options=f"-c idle_session_timeout={round(ABANDONED_SECONDS * 1000)}",
             **KEEPALIVES,
-        ) as connection:
-            await self._win(connection)
-            log.info("relaying events")
-            while True:
-                async with asyncio.timeout(DEADLINE_SECONDS):
-                    more = await self._round(connection)
-                if not more:
-                    await self._rest()
-                    await asyncio.sleep(self._linger)
+        )
 
-    async def _win(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
-        """Become the leader, for as long as this connection lasts."""
-        while True:
-            cursor = await connection.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS won", (self._lock_name,)
-            )
-            row = await cursor.fetchone()
-            if row and row["won"]:
-                return
-            await asyncio.sleep(CANDIDATE_SECONDS)
+    async def _wins(self, connection: psycopg.AsyncConnection[DictRow]) -> bool:
+        """Whether it is the leader now, for as long as this connection lasts."""
+        cursor = await connection.execute(
+            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS won", (self._lock_name,)
+        )
+        row = await cursor.fetchone()
+        return bool(row and row["won"])
 
     async def _rest(self) -> None:
         try:
@@ -161,6 +168,7 @@ class Relay:
     async def _round(self, connection: psycopg.AsyncConnection[DictRow]) -> bool:
         """Relay one batch; whether there may be more to do at once."""
         if not self._bus.connected:
+            await connection.execute("SELECT 1")  # still here
             return False
         now = time.monotonic()
         held = [aggregate for aggregate, (until, _) in self._held.items() if until > now]

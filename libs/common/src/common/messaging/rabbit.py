@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -35,6 +35,23 @@ DIED_AT: Final = "x-died-at"
 LOST = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 CUT_OFF = (*LOST, EOFError, StopAsyncIteration)
 """How aiormq tells of a connection that broke during its handshake."""
+
+
+@contextmanager
+def _bus_calls(what: str) -> Iterator[None]:
+    """Whatever tells of a lost connection becomes `BusUnavailableError`.
+
+    aiormq also cancels what waits for an answer on a connection that is closed: nobody cancelled our task then.
+    """
+    try:
+        yield
+    except LOST as error:
+        raise BusUnavailableError(f"{what}: {error!r}") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise BusUnavailableError(f"{what}: connection closed") from error
 
 
 def dead_queue(queue: str) -> str:
@@ -108,14 +125,12 @@ class RabbitBus:
 
     async def _open_exchange(self) -> AbstractExchange:
         if self._exchange is None or self._outgoing is None or self._outgoing.is_closed:
-            try:
+            with _bus_calls("RabbitMQ is not reachable"):
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     self._outgoing = await self._channel()
                     if self._log_queue:
                         await _declare_queue(self._outgoing, self._log_queue, ["*"])
                     self._exchange = await _declare_exchange(self._outgoing)
-            except LOST as error:
-                raise BusUnavailableError("RabbitMQ is not reachable") from error
         return self._exchange
 
     async def _channel(self) -> AbstractChannel:
@@ -132,19 +147,15 @@ class RabbitBus:
     @asynccontextmanager
     async def subscribe(self, queue: str, types: Sequence[str]) -> AsyncIterator["RabbitSubscription"]:
         """Declare queue, bindings, retry and dead letter queues, and consume."""
-        try:
+        with _bus_calls("RabbitMQ is not reachable"):
             channel = await self._channel()
-        except LOST as error:
-            raise BusUnavailableError("RabbitMQ is not reachable") from error
         try:
             subscription = RabbitSubscription(queue, channel)
-            try:
+            with _bus_calls(f"cannot consume {queue}"):
                 await subscription.open(types)
-            except LOST as error:
-                raise BusUnavailableError(f"cannot consume {queue}: {error!r}") from error
             yield subscription
         finally:
-            with suppress(*LOST):
+            with suppress(BusUnavailableError), _bus_calls("closing"):
                 await channel.close()
 
     async def sift(self, queue: str, judge: Callable[[DeadLetter], Verdict]) -> int:
@@ -214,10 +225,8 @@ class RabbitSubscription:
         await self.ack([delivery])
 
     async def _quietly(self, *work: Any) -> None:
-        try:
+        with _bus_calls("RabbitMQ connection lost"):
             await asyncio.gather(*work)
-        except LOST as error:
-            raise BusUnavailableError("RabbitMQ connection lost") from error
 
 
 def _message(envelope: Envelope) -> aio_pika.Message:
@@ -281,7 +290,7 @@ def _dead_letter(message: AbstractIncomingMessage) -> DeadLetter:
 def _outcome(result: object) -> Exception | None:
     if isinstance(result, PublishError):
         return UnroutableError("nobody has subscribed to this event")
-    if isinstance(result, LOST):
+    if isinstance(result, (*LOST, asyncio.CancelledError)):
         return BusUnavailableError(repr(result))
     if isinstance(result, BaseException):
         raise result
