@@ -73,7 +73,7 @@ def rows_of(count):
     seq, previous, rows = 0, GENESIS, []
     for version in range(1, count + 1):
         event, salt = document_event(uuid7(), version, ROOT.id), bytes([version] * 16)
-        personal = domain.personal(event)
+        personal = domain.personal(event, ROOT)
         entry = domain.append(ROOT, seq, previous, event, datetime.now(UTC), domain.commitment(salt, personal))
         seq, previous = entry.seq, entry.hash
         rows.append(entry._asdict() | {"salt": salt, "personal": personal})

@@ -137,6 +137,8 @@ async def test_an_untouched_chain_verifies_also_from_the_middle(audited):
         ("UPDATE sync.sync_log SET type = 'x' WHERE scope_id = %s AND seq = 2", 2),
         ("UPDATE sync.sync_log SET hash = '\\x00' WHERE scope_id = %s AND seq = 3", 3),
         ("DELETE FROM sync.sync_log WHERE scope_id = %s AND seq = 2", 2),
+        ("DELETE FROM sync.sync_log WHERE scope_id = %s AND seq = 3", 3),
+        ("UPDATE sync.scope SET hash = '\\x00' WHERE id = %s", 3),
         (
             "UPDATE sync.sync_log_detail SET personal = personal || '{\"actor\": null}' "
             "WHERE scope_id = %s AND seq = 1",
@@ -155,6 +157,35 @@ async def test_what_somebody_with_the_database_changed_is_found(people, log, cha
     assert (verified["intact"], verified["broken_at"]) == (broken_at is None, broken_at)
     assert verified["erased"] == (1 if broken_at is None else 0)
     assert len(await entries(ada, workspace_id=workspace)) >= 2, "reading still works"
+
+
+async def test_a_log_that_is_gone_as_a_whole_is_missed(people, log):
+    ada = await people.person("Ada")
+    workspace = await people.workspace(ada)
+    await logged(ada, workspace, 2)
+    await log.owner.execute("DELETE FROM sync.sync_log WHERE scope_id = %s", (workspace,))
+    verified = (await ada.http.get("/v1/sync/log/verify", params={"workspace_id": workspace})).json()
+    assert (verified["intact"], verified["broken_at"]) == (False, 1)
+
+
+async def test_what_an_admin_did_to_me_does_not_tell_me_from_where(people):
+    ada, ben = await people.person("Ada"), await people.person("Ben")
+    workspace = await people.workspace(ada)
+    await people.join(workspace, ben, "editor")
+    path = f"/v1/workspaces/{workspace}/members/{ben.id}"
+    assert (await ada.http.patch(path, json={"role": "viewer"})).status_code == 200
+    assert (await ben.http.patch("/v1/users/me", json={"display_name": "Benjamin"})).status_code == 200
+    async with asyncio.timeout(20):
+        while len(mine := await entries(ben)) < 2:
+            await asyncio.sleep(0.1)
+    told = {entry["type"].split(".")[1]: entry for entry in mine}
+    assert told["membership"]["actor"] == str(ada.id)
+    assert [told["membership"][name] for name in ("session_id", "client_ip", "auth_method")] == [None] * 3
+    assert told["user"]["client_ip"], "what one did oneself says from where"
+    [seen] = [
+        entry for entry in await logged(ada, workspace, 3) if entry["actor"] and entry["data"].get("role") == "viewer"
+    ]
+    assert seen["client_ip"]
 
 
 async def test_long_chains_are_verified_call_by_call(people, log, monkeypatch):

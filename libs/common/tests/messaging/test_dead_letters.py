@@ -61,6 +61,11 @@ def test_words_that_make_no_sense_are_refused(capsys, arguments, code):
     assert "usage: make dlq" in capsys.readouterr().err
 
 
+def test_a_letter_with_an_odd_date_is_described():
+    letter = dead_letters.DeadLetter(b"x", "why", 0, "soon")
+    assert "died soon after 1 tries: why" in dead_letters.describe(letter)
+
+
 def test_a_broker_that_is_away_is_said_plainly(capsys, monkeypatch):
     monkeypatch.setenv("MDC_AMQP_URL", "amqp://guest:guest@127.0.0.1:1/")
     monkeypatch.setattr(dead_letters, "CONNECT_SECONDS", 0.3)

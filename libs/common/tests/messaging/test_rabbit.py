@@ -9,7 +9,7 @@ import pytest
 from deploy.chaos.line import Line
 
 from common.identifiers import uuid7
-from common.messaging import BusUnavailableError, Consumer, Envelope, UnroutableError, rabbit
+from common.messaging import BusUnavailableError, Consumer, Envelope, UnroutableError, Verdict, rabbit
 from common.messaging.rabbit import RabbitBus
 
 from .conftest import Broker, connected
@@ -93,3 +93,19 @@ async def test_a_consumer_survives_a_line_that_goes_dead_while_it_waits_for_a_co
         assert not consuming.done()
         consuming.cancel()
     line.close()
+
+
+async def test_looking_at_dead_letters_does_not_use_them_up(backing):
+    """RabbitMQ 4 has a delivery limit of 20 on every quorum queue; here it is declared."""
+    name, letters = f"test-{uuid7().hex[-12:]}", []
+    async with await aio_pika.connect(backing.amqp_url) as connection:
+        channel = await connection.channel()
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": 20}
+        await channel.declare_queue(rabbit.dead_queue(name), durable=True, arguments=arguments)
+        message = aio_pika.Message(b"a letter", headers={rabbit.REASON: "because"})
+        await channel.default_exchange.publish(message, rabbit.dead_queue(name))
+    async with connected(RabbitBus(backing.amqp_url)) as bus:
+        for _ in range(30):
+            letters.clear()
+            assert await bus.sift(name, lambda letter: letters.append(letter) or Verdict.KEEP) == 1
+    assert (letters[0].body, letters[0].reason) == (b"a letter", "because")

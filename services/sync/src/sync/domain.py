@@ -85,13 +85,18 @@ class Entry(NamedTuple):
     hash: bytes
 
 
-def personal(event: Envelope) -> dict[str, Any]:
-    """Who, from where, how signed in, and what the event says."""
+def personal(event: Envelope, scope: Scope) -> dict[str, Any]:
+    """Who, from where, how signed in, and what the event says.
+
+    In a user's own log somebody else's address and session are nobody's business.
+    """
+    actor = event.extensions.get("actor")
+    hidden = scope.kind == "user" and actor != str(scope.id)
     return {
-        "actor": event.extensions.get("actor"),
-        "session_id": event.extensions.get("sessionid"),
-        "client_ip": event.extensions.get("clientip"),
-        "auth_method": event.extensions.get("authmethod"),
+        "actor": actor,
+        "session_id": None if hidden else event.extensions.get("sessionid"),
+        "client_ip": None if hidden else event.extensions.get("clientip"),
+        "auth_method": None if hidden else event.extensions.get("authmethod"),
         "data": dict(event.data),
     }
 

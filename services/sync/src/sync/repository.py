@@ -202,6 +202,13 @@ class LogReader:
             {"kind": scope.kind, "id": scope.id, "after": after, "limit": limit},
         )
 
+    async def head(self, scope: Scope) -> Row | None:
+        """Number and hash of the newest entry, as the writer keeps them; None for a scope nothing was ever told of."""
+        return await self._transaction.one(
+            "SELECT seq, hash FROM sync.scope WHERE kind = %(kind)s AND id = %(id)s",
+            {"kind": scope.kind, "id": scope.id},
+        )
+
     async def hash_at(self, scope: Scope, seq: int) -> bytes | None:
         """Hash of one entry."""
         rows = await self.chain_from(scope, seq - 1, 1)

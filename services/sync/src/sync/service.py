@@ -75,7 +75,7 @@ class LogService:
         last = {scope: (row["seq"], row["hash"]) for scope, row in heads.items()}
         entries, salts, details = [], [], []
         for scope, event in placed:
-            salt, detail = secrets.token_bytes(SALT_BYTES), domain.personal(event)
+            salt, detail = secrets.token_bytes(SALT_BYTES), domain.personal(event, scope)
             entry = domain.append(scope, *last[scope], event, now, domain.commitment(salt, detail))
             last[scope] = (entry.seq, entry.hash)
             entries.append(entry)
@@ -108,9 +108,11 @@ class AuditService:
     async def verify(self, workspace_id: UUID | None, after: int) -> tuple[Checked, bool]:
         """Recompute the hash chain behind entry `after`; how far it holds, and whether that is its end.
 
-        Raises `EntryNotFoundError` if there is no entry `after`.
+        The end must be the scope's head, which is kept apart: an end that was cut off is missed. Raises
+        `EntryNotFoundError` if there is no entry `after`.
         """
         scope = await self._scope(workspace_id)
+        head = await self._reader.head(scope)
         start = await self._reader.hash_at(scope, after) if after else domain.GENESIS
         if start is None:
             raise EntryNotFoundError
@@ -119,9 +121,18 @@ class AuditService:
             rows = await self._reader.chain_from(scope, checked.seq, CHECKED_AT_ONCE)
             await self._reader.release()
             checked = domain.check(scope, checked, rows)
-            if len(rows) < CHECKED_AT_ONCE:
-                return checked, True
+            if len(rows) < CHECKED_AT_ONCE and checked.broken_at is None:
+                await self._scope(workspace_id)  # a role lost meanwhile hides entries, too
+                return await self._against(head, scope, checked), True
         return checked, checked.broken_at is not None
+
+    async def _against(self, head: Row | None, scope: Scope, checked: Checked) -> Checked:
+        """The head was read before the entries: there are at least as many of them, and one has its hash."""
+        if head and checked.seq < head["seq"]:
+            return checked._replace(broken_at=checked.seq + 1)
+        if head and head["seq"] and await self._reader.hash_at(scope, head["seq"]) != head["hash"]:
+            return checked._replace(broken_at=head["seq"])
+        return checked
 
     async def _scope(self, workspace_id: UUID | None) -> Scope:
         if workspace_id is None:

@@ -32,8 +32,15 @@ def describe(letter: DeadLetter) -> str:
         name = f"{event.type} v{event.version} of {event.aggregate_id}"
     except UnreadableEventError:
         name = f"{len(letter.body)} bytes that are no event"
-    died = datetime.fromisoformat(letter.died_at).strftime("%Y-%m-%d %H:%M:%S") if letter.died_at else "unknown time"
+    died = _readable(letter.died_at)
     return f"{identity(letter)}  {name}  died {died} after {letter.failures + 1} tries: {letter.reason}"
+
+
+def _readable(died_at: str) -> str:
+    try:
+        return datetime.fromisoformat(died_at).strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return died_at or "unknown time"
 
 
 def body(letter: DeadLetter) -> str:

@@ -130,7 +130,7 @@ class Relay:
 
     async def _lead(self) -> None:
         async with await _timely(self._connect()) as connection:
-            while not await _timely(self._wins(connection)):
+            while not await _timely(self._wins(connection)):  # noqa: ASYNC110 - another process frees the lock
                 await asyncio.sleep(CANDIDATE_SECONDS)
             log.info("relaying events")
             while True:
