@@ -10,6 +10,7 @@ from deploy.chaos.faults import Times
 from deploy.chaos.run import Outcome, Storm, run
 from deploy.local.routes import SERVICES
 from deploy.progress import say
+from deploy.tests.processes import planted_bugs
 
 ENOUGH = 5000
 
@@ -40,7 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=180)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
-    parser.add_argument("--planted", default="")
+    parser.add_argument("--planted", default="", choices=["", *planted_bugs()])
     arguments = parser.parse_args()
     storm = Storm(arguments.seconds, SERVICES, Times(), arguments.seed, arguments.planted)
     outcome = uvloop.run(run(storm))

@@ -62,6 +62,13 @@ def servers_lane(backing: Servers, lines: dict[str, list[Line]], times: Times, d
     return faults
 
 
+def quiet_lane(lines: dict[str, list[Line]]) -> list[Fault]:
+    """After the storm: dead lines and cuts alone. Nobody is started anew, so whoever hangs stays so and is found."""
+    servers = {name: group for name, group in lines.items() if name != "clients"}
+    dead = [Fault(f"dead line {name}", _silencer(group)) for name, group in servers.items()]
+    return [*dead, *(Fault(f"cut {name}", _cutter(group)) for name, group in servers.items())]
+
+
 def _killer(process: Process) -> Callable[[], Awaitable[None]]:
     async def strike() -> None:
         await process.kill()

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from deploy.client import Answer, Api, Person, UnreachableError, digest
 
@@ -67,18 +68,20 @@ class Crowd:
         """Write until `over`; a request on its way is brought to an answer first."""
         async with asyncio.TaskGroup() as group:
             for number, person in enumerate(self.people):
-                writer = Writer(self, person, random.Random(self.random.random()))
+                dice = random.Random(self.random.random())
+                writer = Writer(self, person, dice, keyed=number % 4 != 3)
                 group.create_task(writer.run(shares=number % 2 == 0))
 
 
 class Writer:
     """One person's work."""
 
-    def __init__(self, crowd: Crowd, person: Person, dice: random.Random) -> None:
+    def __init__(self, crowd: Crowd, person: Person, dice: random.Random, *, keyed: bool) -> None:
         self._crowd = crowd
         self._ledger = crowd.ledger
         self._person = person
         self._dice = dice
+        self._keyed = keyed
 
     async def run(self, *, shares: bool) -> None:
         """Documents of one's own; now and then the shared one, one's profile, the workspace's name."""
@@ -96,8 +99,7 @@ class Writer:
     async def _live(self) -> None:
         """One document from its first to its last write."""
         text = f"# {self._person.name}\n\n".encode()
-        create = partial(self._person.create, self._crowd.workspace_id, "Chaos", text, expect=(), key=_key())
-        made = (await self._insist("create", create, 201)).json()
+        made = await self._create(text)
         document_id, version = str(made["id"]), int(made["version"])
         self._ledger.created.add(document_id)
         self._ledger.contents[document_id, version] = digest(text)
@@ -109,6 +111,17 @@ class Writer:
             version = await kind(document_id, version, texts)
         if self._dice.random() < 0.3:
             await self._trash(document_id, version)
+
+    async def _create(self, text: bytes) -> dict[str, Any]:
+        """With a key, or with an id of the client's: then it may have been there since an answer that was lost."""
+        id_ = str(uuid4())
+        more = {"key": _key()} if self._keyed else {"id": id_}
+        create = partial(self._person.create, self._crowd.workspace_id, "Chaos", text, expect=(), **more)
+        answer = await self._insist("create", create, 201, 409)
+        if answer.status == 409:
+            answer = await self._read(f"/v1/documents/{id_}")
+        made: dict[str, Any] = answer.json()
+        return made
 
     async def _save(self, document_id: str, version: int, texts: dict[int, bytes]) -> int:
         lines = LARGE if self._dice.random() < 0.1 else 1
@@ -139,7 +152,8 @@ class Writer:
         text: bytes,
         **what: Any,
     ) -> int:
-        headers = headers | {"Idempotency-Key": _key()}
+        if self._keyed or method != "PUT":  # the same content again, on the same base, merges into itself
+            headers = headers | {"Idempotency-Key": _key()}
         call = partial(self._person.call, method, path, headers=headers, kind=kind, expect=(), **what)
         saved = (await self._insist(kind, call, 200)).json()
         texts[saved["content_version"]] = text  # an earlier version's if its bytes are the same

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from deploy.chaos import faults, verdict
 from deploy.chaos.line import Line
 from deploy.chaos.load import PASSWORD, Crowd, Ledger
-from deploy.client import Api, Person, invitation_token
+from deploy.client import Api, Person, digest, invitation_token
 from deploy.local.machine import LOOPBACK
 from deploy.local.servers import Servers, start
 from deploy.progress import say
@@ -124,12 +124,16 @@ async def _storm(storm: Storm, backing: Servers, fleet: Fleet, lines: dict[str, 
         )
         say(f"Storm: {len(lanes[0])} kills of services, {len(lanes[1])} faults of servers and lines, seed {storm.seed}")
         struck = await _strike(lanes, storm.seconds, crowd)
+        struck += await faults.run(faults.quiet_lane(lines), 0.0, crowd.ledger)
         crowd.over.set()
         await writing
         say("The storm is over; reading everything back")
         await fleet.until_ready()
         crowd.ledger.unexpected += _crashes(fleet)
         found = await verdict.judge(crowd, storm.standstill)
+        projecting = [name for name in storm.services if name != "auth-gateway"]
+        admin_url = fleet.environment["MDC_ADMIN_DATABASE_URL"]
+        await verdict.projections(admin_url, projecting, crowd, found, storm.standstill)
         return Outcome(crowd.ledger, found, faults.longest_outages(struck, crowd.ledger.times))
 
 
@@ -170,5 +174,7 @@ async def _gather(api: Api, fleet: Fleet, dice: random.Random) -> Crowd:
     for person in people[1:]:
         await people[0].invite(workspace_id, person.email)
         await person.accept_invitation(await invitation_token(fleet.mails, person.email))
-    shared = (await people[0].create(workspace_id, "Shared", b"# Everybody\n\n")).json()["id"]
-    return Crowd(api, people, workspace_id, shared, Ledger(), dice)
+    text = b"# Everybody\n\n"
+    shared = (await people[0].create(workspace_id, "Shared", text)).json()["id"]
+    ledger = Ledger(contents={(shared, 1): digest(text)})
+    return Crowd(api, people, workspace_id, shared, ledger, dice)

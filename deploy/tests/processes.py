@@ -27,6 +27,11 @@ PLANTED = Path(__file__).parent / "planted" / "launch.py"
 READY_SECONDS = 40
 
 
+def planted_bugs() -> list[str]:
+    """Names of what can be planted."""
+    return sorted(file.stem for file in PLANTED.parent.glob("*.py") if file != PLANTED)
+
+
 @dataclass(frozen=True)
 class Described:
     """One program as `servers.Running` wants it described."""

@@ -34,9 +34,12 @@ def decode(cursor: str, *types: Any) -> list[Any]:
         text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         if rb"\u0000" in text:  # PostgreSQL's text has no NUL
             raise CursorInvalidError
-        return [parse(part) for parse, part in zip(types, orjson.loads(text), strict=True)]
+        key = [parse(part) for parse, part in zip(types, orjson.loads(text), strict=True)]
+        if encode(*key) != cursor:
+            raise CursorInvalidError
     except (ValueError, TypeError, AttributeError) as error:
         raise CursorInvalidError from error
+    return key
 
 
 def page(rows: Sequence[Any], limit: int, *key: str) -> tuple[list[Any], str | None]:

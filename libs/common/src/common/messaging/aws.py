@@ -263,7 +263,8 @@ def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _text(value: str) -> dict[str, str]:
-    return {"DataType": "String", "StringValue": value}
+    printable = "".join(character if character.isprintable() else " " for character in value)  # SQS refuses others
+    return {"DataType": "String", "StringValue": printable}
 
 
 def _failures(message: dict[str, Any]) -> int:

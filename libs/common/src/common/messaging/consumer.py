@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 BATCH: Final = 200
 PAUSE_SECONDS: Final = 1.0
+THE_EVENTS_FAULT: Final = ("57014", "54000", "54001", "54011", "54023")
+"""SQLSTATEs psycopg counts as operational though no outage is their cause: statement timeout, program limits."""
 LINGER_SECONDS: Final = 0.01
 """While events come in a stream, so long is waited for more of them: a larger batch costs less per event."""
 
@@ -149,6 +151,8 @@ class Consumer:
                 try:
                     return await self._inbox.apply(events)
                 except UnavailableError as error:
+                    if getattr(error.__cause__, "sqlstate", None) in THE_EVENTS_FAULT:
+                        raise
                     log.warning("consumer waits", extra={"fields": {"cause": type(error).__name__}})
                     await asyncio.sleep(PAUSE_SECONDS)
 
