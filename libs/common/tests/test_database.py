@@ -120,14 +120,17 @@ async def test_an_unreachable_server_is_a_named_503():
 
 
 async def test_idle_connections_that_died_are_replaced_unseen(database, backing):
-    async def ping():
-        await database.ping()
+    async def backend():
+        async with database.transaction() as transaction:
+            return (await transaction.one("SELECT pg_backend_pid() AS pid, pg_sleep(0.02)"))["pid"]
 
-    await asyncio.gather(*(ping() for _ in range(8)))
+    before = set(await asyncio.gather(*(backend() for _ in range(8))))
     with psycopg.connect(backing.postgres_url, autocommit=True) as admin:
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'documents'")
+        admin.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", (list(before),))
     await asyncio.sleep(0.2)  # termination is only a signal
-    await asyncio.gather(*(ping() for _ in range(8)))
+    after = set(await asyncio.gather(*(backend() for _ in range(8))))
+    assert len(before) > 1
+    assert not before & after
 
 
 async def test_a_frozen_server_is_a_503_after_the_deadline(environment, monkeypatch):

@@ -115,6 +115,7 @@ async def test_a_commit_wakes_the_relay(environment, database, owner, monkeypatc
             await asyncio.sleep(0.2)
             await write(database, aggregate, 1)
             await until(lambda a=aggregate: bus.versions(a) == [1], 2)
+    assert len(bus.taken) == 3
 
 
 async def test_rows_of_other_processes_are_found_without_being_woken(environment, database, owner):
@@ -122,6 +123,8 @@ async def test_rows_of_other_processes_are_found_without_being_woken(environment
     async with relaying(environment, bus, asyncio.Event()):
         await write(database, aggregate, 1)
         await until(lambda: bus.versions(aggregate) == [1], 2)
+        await until(lambda: waiting(owner) == 0)
+    assert bus.versions(aggregate) == [1]
 
 
 async def test_a_bus_that_is_away_costs_nothing_but_time(environment, database, owner):
@@ -186,6 +189,7 @@ async def test_a_leader_whose_line_went_dead_is_replaced(environment, database, 
             await write(database, aggregate, 2)
             await until(lambda: bus.versions(aggregate)[-1:] == [2], 8)
     line.close()
+    assert lost.versions(aggregate) == [1]
 
 
 async def test_a_candidate_whose_line_went_dead_comes_back(environment, database, owner, monkeypatch):
@@ -203,7 +207,9 @@ async def test_a_candidate_whose_line_went_dead_comes_back(environment, database
             leaders[0].cancel()
             await write(database, aggregate, 1)
             await until(lambda: bus.versions(aggregate) == [1], 10)
+            await until(lambda: waiting(owner) == 0)
     line.close()
+    assert bus.versions(aggregate) == [1]
 
 
 async def test_a_leader_outlives_a_long_absence_of_the_bus(environment, database, owner, monkeypatch, caplog):
