@@ -31,11 +31,11 @@ async def until(condition):
 
 async def test_published_entries_arrive_at_once_and_late_joiners_load_them(redis):
     early, late, session = Revocations(), Revocations(), uuid4()
-    first = asyncio.create_task(RevocationFeed(early, redis, nothing).run())
+    first = asyncio.create_task(RevocationFeed(early, redis, [nothing]).run())
     await asyncio.sleep(0.2)
     await publish(redis, {f"session:{session}": time.time() + 60})
     await until(lambda: early.session_ended(session))
-    second = asyncio.create_task(RevocationFeed(late, redis, nothing).run())
+    second = asyncio.create_task(RevocationFeed(late, redis, [nothing]).run())
     await until(lambda: late.session_ended(session))
     for task in (first, second):
         task.cancel()
@@ -50,7 +50,7 @@ async def test_without_redis_the_owner_is_asked_again_for_a_while_already_seen()
         return {f"session:{session}": time.time() + 60}
 
     nowhere = Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=0.1)
-    feed = RevocationFeed(known, nowhere, owner)
+    feed = RevocationFeed(known, nowhere, [owner])
     assert await feed.reload() is True
     assert known.session_ended(session)
     await feed.reload()
@@ -75,25 +75,57 @@ async def test_an_owner_that_is_away_is_not_complete(redis):
     async def away(_since):
         raise UnavailableError
 
-    feed = RevocationFeed(Revocations(), redis, away)
+    feed = RevocationFeed(Revocations(), redis, [away])
     assert await feed.reload() is False
     assert feed.loaded is False
 
 
 def test_what_a_later_release_may_send_is_skipped():
     known, session = Revocations(), uuid4()
-    for entry in ("root:1:2", "member:a:b", "member:a:b:x", "", "nonsense"):
+    for entry in ("planet:1:2", "session:x", "member:a:b", "member:a:b:x", "", "nonsense"):
         known.add(entry, 100.0)
     known.add(f"session:{session}", 100.0)
     known.forget_expired(200.0)
     assert not known.session_ended(session)
 
 
-def test_membership_versions_only_rise_and_expire():
-    known, user, workspace = Revocations(), uuid4(), uuid4()
+def test_versions_only_rise_and_expire():
+    known, user, workspace, group = Revocations(), uuid4(), uuid4(), uuid4()
     known.add(f"member:{workspace}:{user}:3", 100.0)
     known.add(f"member:{workspace}:{user}:2", 200.0)
-    assert known.member_versions(user) == {str(workspace): 3}
+    known.add(f"group:{group}:{user}:7", 100.0)
+    assert known.versions_of(user) == {workspace: 3, group: 7}
     known.forget_expired(150.0)
-    assert known.member_versions(user) == {}
-    assert known.member_versions(uuid4()) == {}
+    assert known.versions_of(user) == {}
+    assert known.versions_of(uuid4()) == {}
+
+
+def test_workspaces_roots_and_nodes_are_known_by_their_versions():
+    known, workspace, root, node = Revocations(), uuid4(), uuid4(), uuid4()
+    told = []
+    known.listeners.append(told.append)
+    entries = [f"workspace:{workspace}:4", f"root:{workspace}:{root}:2", f"node:{node}:9", f"root:{workspace}:{root}:1"]
+    for entry in [*entries, entries[0]]:
+        known.add(entry, 100.0)
+    assert (known.workspaces, known.roots, known.nodes) == ({workspace: 4}, {root: 2}, {node: 9})
+    assert known.workspace_of(root) == workspace
+    assert told == entries, "what is known already is no news"
+    assert known.changes == 3
+    known.forget_expired(150.0)
+    assert (known.workspaces, known.roots, known.nodes, known.workspace_of(root)) == ({}, {}, {}, None)
+
+
+async def test_many_entries_travel_in_few_messages(redis):
+    known, sessions = Revocations(), [uuid4() for _ in range(1_200)]
+    feed = asyncio.create_task(RevocationFeed(known, redis, [nothing]).run())
+    async with redis.pubsub() as channel:
+        await channel.subscribe(REDIS_KEY)
+        await asyncio.sleep(0.2)
+        await publish(redis, {f"session:{session}": time.time() + 60 for session in sessions})
+        await until(lambda: all(map(known.session_ended, sessions)))
+        messages = 0
+        while message := await channel.get_message(timeout=0.2):
+            messages += message["type"] == "message"
+    assert messages == 3
+    feed.cancel()
+    await asyncio.gather(feed, return_exceptions=True)

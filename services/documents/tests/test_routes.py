@@ -22,8 +22,11 @@ async def test_create_answers_head_and_location(place):
     assert document["title"] == "Plan"
     assert (document["version"], document["content_version"], document["size"]) == (1, 1, 7)
     assert document["content_hash"] == hashlib.sha256(b"# Plan\n").hexdigest()
-    assert document["abilities"]["edit"] is True
-    assert document["abilities"]["manage"] is False
+    assert document["abilities"] == {
+        "enter": True, "read": True, "comment": True, "edit": True, "delete": True, "invite": False, "own": False,
+        "manage": True,
+    }  # fmt: skip
+    assert (document["role"], document["restricted"], document["folder_id"]) == ("editor", False, None)
 
 
 async def test_content_comes_back_byte_for_byte(people, place):

@@ -143,48 +143,103 @@ def _write_atomically(path: Path, text: str) -> None:
 class Revocations:
     """What must be refused although its token or projection still looks good.
 
-    Entries are strings: `session:<sid>` and `member:<workspace>:<user>:<version>` (projections below this
-    membership version are too old to decide by). Fed by `common.revocations`.
+    Entries are strings, fed by `common.revocations`:
+    `session:<session>`: its tokens are refused;
+    `member:<workspace>:<user>:<version>`, `group:<group>:<user>:<version>`: memberships below this version,
+    `workspace:<workspace>:<version>`, `root:<workspace>:<root>:<version>`: workspaces and access roots, and
+    `node:<folder or document>:<version>`: placements of one under a root, are too old to decide by.
     """
 
     def __init__(self) -> None:
         self._expires: dict[str, float] = {}
-        self._sessions: set[str] = set()
-        self._members: dict[str, dict[str, int]] = {}
+        self._sessions: set[UUID] = set()
+        self._users: dict[UUID, dict[UUID, int]] = {}
+        self._root_workspaces: dict[UUID, UUID] = {}
+        self.workspaces: dict[UUID, int] = {}
+        """Workspace -> lowest version of it that may decide."""
+        self.roots: dict[UUID, int] = {}
+        """Access root -> lowest version of it that may decide."""
+        self.nodes: dict[UUID, int] = {}
+        """Folder or document -> lowest version of it whose placement may decide."""
+        self.changes = 0
+        """How many announcements about workspaces and roots were taken note of."""
+        self.listeners: list[Callable[[str], None]] = []
+        """Called with every new entry; must not block."""
 
     def add(self, entry: str, expires_at: float) -> None:
         """Take note of an entry until `expires_at` (Unix seconds); kinds a later release may add are skipped."""
-        match entry.split(":"):
-            case ["session", session]:
-                self._sessions.add(session)
-            case ["member", workspace, user, version] if version.isdigit():
-                known = self._members.setdefault(user, {})
-                known[workspace] = max(known.get(workspace, 0), int(version))
-            case _:
-                log.warning("revocation not understood", extra={"fields": {"entry": entry}})
-                return
+        new = entry not in self._expires
+        if new and not self._take(entry):
+            log.warning("revocation not understood", extra={"fields": {"entry": entry[:200]}})
+            return
         self._expires[entry] = expires_at
+        if new:
+            for listener in self.listeners:
+                listener(entry)
+
+    def _take(self, entry: str) -> bool:
+        try:
+            match entry.split(":"):
+                case ["session", session]:
+                    self._sessions.add(UUID(session))
+                case ["member" | "group", of, user, version]:
+                    _lift(self._users.setdefault(UUID(user), {}), of, version)
+                case ["workspace", workspace, version]:
+                    _lift(self.workspaces, workspace, version)
+                    self.changes += 1
+                case ["root", workspace, root, version]:
+                    self._root_workspaces[UUID(root)] = UUID(workspace)
+                    _lift(self.roots, root, version)
+                    self.changes += 1
+                case ["node", node, version]:
+                    _lift(self.nodes, node, version)
+                case _:
+                    return False
+        except ValueError:
+            return False
+        return True
 
     def forget_expired(self, now: float) -> None:
         """Drop what no live token or projection can contradict any more."""
         for entry in [entry for entry, expiry in self._expires.items() if expiry < now]:
             del self._expires[entry]
-            kind, _, rest = entry.partition(":")
-            if kind == "session":
-                self._sessions.discard(rest)
-            else:
-                workspace, user, version = rest.split(":")
-                known = self._members.get(user, {})
-                if known.get(workspace) == int(version):
-                    del known[workspace]
+            kind, *ids = entry.split(":")
+            match kind:
+                case "session":
+                    self._sessions.discard(UUID(ids[0]))
+                case "member" | "group":
+                    user = UUID(ids[1])
+                    _drop(self._users.get(user, {}), ids[0], ids[2])
+                    if not self._users.get(user):
+                        self._users.pop(user, None)
+                case "workspace" | "node":
+                    _drop(self.workspaces if kind == "workspace" else self.nodes, *ids)
+                case "root":
+                    _drop(self.roots, *ids[1:])
+                    if UUID(ids[1]) not in self.roots:
+                        self._root_workspaces.pop(UUID(ids[1]), None)
 
     def session_ended(self, session_id: UUID) -> bool:
         """Whether tokens of this session are refused."""
-        return str(session_id) in self._sessions
+        return session_id in self._sessions
 
-    def member_versions(self, user_id: UUID) -> Mapping[str, int]:
-        """Workspace id -> lowest membership version that may decide about this user there."""
-        return self._members.get(str(user_id), {})
+    def versions_of(self, user_id: UUID) -> Mapping[UUID, int]:
+        """Workspace or group id -> lowest version of this user's membership there that may decide."""
+        return self._users.get(user_id, {})
+
+    def workspace_of(self, root_id: UUID) -> UUID | None:
+        """The workspace of an announced access root."""
+        return self._root_workspaces.get(root_id)
+
+
+def _lift(known: dict[UUID, int], of: str, version: str) -> None:
+    id_ = UUID(of)
+    known[id_] = max(known.get(id_, 0), int(version))
+
+
+def _drop(known: dict[UUID, int], of: str, version: str) -> None:
+    if known.get(UUID(of)) == int(version):
+        del known[UUID(of)]
 
 
 class Authenticator:

@@ -22,7 +22,7 @@ from common.messaging import Bus, Consumer, Inbox, Relay, Subscriber
 from common.messaging.adapters import open_bus
 from common.ratelimit import Policy, RateLimiter
 from common.revisions import SchemaTooOldError, older_revisions
-from common.revocations import RevocationFeed
+from common.revocations import RevocationFeed, Source, revoked_since
 from common.settings import CommonSettings
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ WORKER_CONNECTIONS = 2
 WORKER_TIMEOUT_SECONDS = 10.0
 HOUSEKEEPING_SECONDS = 3600.0
 SCHEMA_TOO_OLD_EXIT = 3
+REVOCATION_OWNERS = ("auth-gateway", "documents")
 
 
 class Platform:
@@ -68,7 +69,7 @@ class Platform:
         self.anonymous_policy = Policy(
             "anonymous", settings.rate_anonymous_per_minute, max(1, settings.rate_anonymous_per_minute // 4)
         )
-        self.feed = RevocationFeed(self.revocations, self._channel, self.revocations_since)
+        self.feed = RevocationFeed(self.revocations, self._channel, self.revocation_sources())
         self.bus: Bus = open_bus(
             settings.amqp_url.get_secret_value() if settings.amqp_url else None,
             settings.events_topic_arn,
@@ -217,11 +218,20 @@ class Platform:
         document: Mapping[str, Any] = await self.client.get("auth-gateway", "/internal/jwks")
         return document
 
-    async def revocations_since(self, since: float) -> Mapping[str, float]:
-        """Ask their owner, auth-gateway."""
-        answer = await self.client.get("auth-gateway", "/internal/revocations", {"since": str(since)})
-        entries: Mapping[str, float] = answer["entries"]
-        return entries
+    def revocation_sources(self) -> list[Source]:
+        """Who is asked for revocations: their owners, other services or this one."""
+        return [self._revocations_of(owner) for owner in REVOCATION_OWNERS]
+
+    def _revocations_of(self, owner: str) -> Source:
+        async def own(since: float) -> Mapping[str, float]:
+            return await revoked_since(self.database, self.settings.schema_name, since)
+
+        async def ask(since: float) -> Mapping[str, float]:
+            answer = await self.client.get(owner, "/internal/revocations", {"since": str(since)})
+            entries: Mapping[str, float] = answer["entries"]
+            return entries
+
+        return own if owner == self.settings.service else ask
 
 
 def redis_client(url: str, *, reconnects: int) -> Redis:

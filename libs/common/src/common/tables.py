@@ -73,7 +73,7 @@ def service_metadata(schema: str) -> MetaData:
 
 
 def add_access_projection(metadata: MetaData) -> None:
-    """A deciding service's projections (as `install_access_projection` and `install_projections` make them)."""
+    """A deciding service's projections (as `common.ddl` and `common.access.ddl` make them)."""
     CoreTable(
         "access_member",
         metadata,
@@ -89,6 +89,47 @@ def add_access_projection(metadata: MetaData) -> None:
         Column("workspace_id", Uuid, primary_key=True),
         Column("name", Text, nullable=False),
         Column("version", BigInteger, nullable=False),
+        Column("removed", Boolean, nullable=False, server_default=text("false")),
+    )
+    CoreTable(
+        "access_group",
+        metadata,
+        Column("group_id", Uuid, primary_key=True),
+        Column("workspace_id", Uuid, nullable=False, index=True),
+        Column("name", Text, nullable=False),
+        Column("removed", Boolean, nullable=False),
+        Column("version", BigInteger, nullable=False),
+    )
+    CoreTable(
+        "access_group_member",
+        metadata,
+        Column("user_id", Uuid, primary_key=True),
+        Column("group_id", Uuid, primary_key=True, index=True),
+        Column("workspace_id", Uuid, nullable=False),
+        Column("removed", Boolean, nullable=False),
+        Column("version", BigInteger, nullable=False),
+    )
+    living = text("NOT removed")
+    CoreTable(
+        "access_root",
+        metadata,
+        Column("root_id", Uuid, primary_key=True),
+        Column("workspace_id", Uuid, nullable=False),
+        Column("kind", Text, nullable=False),
+        Column("parent_id", Uuid, nullable=False),
+        Column("inherits", Boolean, nullable=False),
+        Column("removed", Boolean, nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Index("ix_access_root_parent_id", "parent_id", postgresql_where=living),
+        Index("ix_access_root_workspace_id", "workspace_id", postgresql_where=living),
+    )
+    CoreTable(
+        "access_grant",
+        metadata,
+        Column("root_id", Uuid, primary_key=True),
+        Column("principal_id", Uuid, primary_key=True, index=True),
+        Column("kind", Text, nullable=False),
+        Column("role", Text, nullable=False),
     )
     CoreTable(
         "access_user",

@@ -14,12 +14,13 @@ from common.dependencies import CurrentUser, OpenTransaction, UserTransaction, a
 from common.idempotency import IdempotencyKey
 from common.platform import Platform
 from common.ratelimit import Policy
+from common.revocations import Announcer, Source
 
 from .identity import Passwords, TokenIssuer
 from .mail import FolderMailer, Mailer, SmtpMailer
 from .repository import AccountRepository, WorkspaceRepository
 from .schemas import Login
-from .service import AccountService, Announcer, Device, FactService, WorkspaceService
+from .service import AccountService, Device, FactService, WorkspaceService
 from .service.accounts import Terms
 from .service.workspaces import InvitationTerms
 from .settings import Settings
@@ -53,10 +54,9 @@ class GatewayPlatform(Platform):
         """Own public keys."""
         return self.issuer.jwks()
 
-    async def revocations_since(self, since: float) -> Mapping[str, float]:
-        """Own rows. Raises `DatabaseUnavailableError`."""
-        async with self.database.transaction() as transaction:
-            return await (await facts(transaction)).revocations_since(since)
+    def revocation_sources(self) -> list[Source]:
+        """Itself alone: it decides by its own tables, never by access roots."""
+        return [self._revocations_of(self.settings.service)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
         platform.issuer,
         passwords,
         SmtpMailer(smtp.get_secret_value()) if smtp else FolderMailer(settings.mail_dir),
-        Announcer(platform.redis, platform.revocations),
+        Announcer(SCHEMA, platform.redis, platform.revocations),
         _terms(settings),
         InvitationTerms(timedelta(days=settings.invitation_days), settings.app_url, settings.mail_from),
         Policy("login", settings.login_attempts_per_minute, LOGIN_BURST),

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from common.access import MembershipProjection
+from common.access import AccessProjection
+from common.auth import Principal
 from common.database import Transaction
 from common.dependencies import authenticate
 from common.errors import ServiceError
@@ -15,9 +16,10 @@ from common.idempotency import IdempotencyKey
 from common.objects import FolderStore
 from common.platform import Platform
 from common.preconditions import RequiredVersion, preferences
+from common.revocations import Announcer
 
-from .repository import DocumentRepository
-from .service import DocumentService, Terms, Workbench
+from .repository import DocumentRepository, RootRepository, TreeRepository
+from .service import AccessService, DocumentService, FolderService, Placer, Terms, Workbench
 from .settings import Settings
 from .storage import BodyStore
 
@@ -30,12 +32,14 @@ class Resources:
 
     bodies: BodyStore
     workbench: Workbench
-    memberships: MembershipProjection
+    access: AccessProjection
+    announcer: Announcer
 
 
 @asynccontextmanager
 async def resources(platform: Platform) -> AsyncIterator[Resources]:
     """Body store and membership projection."""
+    platform.chores.append("drop_revocations()")
     settings = platform.settings
     assert isinstance(settings, Settings)  # noqa: S101 - main.create() built it
     yield Resources(
@@ -45,27 +49,81 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
             limit=settings.content_limit_bytes,
         ),
         Workbench(),
-        MembershipProjection(platform.worker, platform.client, platform.revocations, SCHEMA),
+        AccessProjection(platform.worker, platform.client, platform.revocations, SCHEMA, owns_roots=True),
+        Announcer(SCHEMA, platform.redis, platform.revocations),
     )
 
 
-async def document_service(request: Request) -> AsyncIterator[DocumentService]:
-    """The caller's documents, in the request's transaction; changed memberships are confirmed first."""
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The service objects of one request, all in one transaction."""
+
+    documents: DocumentService
+    folders: FolderService
+    document_access: AccessService
+    folder_access: AccessService
+
+
+async def services(request: Request) -> AsyncIterator[Services]:
+    """The caller's documents and folders, in the request's transaction; changed rights are confirmed first."""
     user = await authenticate(request)
     own: Resources = request.app.state.resources
-    await own.memberships.refresh_changed(user.user_id)
+    await own.access.refresh(user.user_id)
     platform: Platform = request.app.state.platform
     async with platform.database.transaction(user.user_id) as transaction:
-        repository = DocumentRepository(transaction, user)
         request.state.transaction, request.state.user = transaction, user
-        yield DocumentService(repository, own.bodies, own.workbench, own.memberships, user)
+        yield _services(own, transaction, user)
+
+
+def _services(own: Resources, transaction: Transaction, user: Principal) -> Services:
+    documents, tree = DocumentRepository(transaction, user), TreeRepository(transaction, user)
+    roots = RootRepository(transaction, user)
+    placer = Placer(documents, tree, roots, own.announcer)
+    document_access, folder_access = (
+        AccessService(kind, documents, tree, roots, placer, own.announcer, own.access, user)
+        for kind in ("document", "folder")
+    )
+    return Services(
+        DocumentService(documents, own.bodies, own.workbench, placer, document_access, own.access, user),
+        FolderService(tree, documents, placer, folder_access, own.access, user),
+        document_access,
+        folder_access,
+    )
 
 
 # scope="function": with the default scope a failing commit answered 201 (ADR-0004).
-Documents = Annotated[DocumentService, Depends(document_service, scope="function")]
+RequestServices = Annotated[Services, Depends(services, scope="function")]
 
 
-async def idempotency_key(request: Request, _service: Documents) -> AsyncIterator[IdempotencyKey]:
+async def document_service(found: RequestServices) -> DocumentService:
+    """Documents on behalf of the caller."""
+    return found.documents
+
+
+async def folder_service(found: RequestServices) -> FolderService:
+    """Folders on behalf of the caller."""
+    return found.folders
+
+
+async def access_service(request: Request, found: RequestServices) -> AccessService:
+    """Access rules of what the path is about."""
+    return found.folder_access if request.url.path.startswith("/v1/folders/") else found.document_access
+
+
+async def root_facts(request: Request) -> AsyncIterator[RootRepository]:
+    """Access roots as facts for other services."""
+    platform: Platform = request.app.state.platform
+    async with platform.database.transaction() as transaction:
+        yield RootRepository(transaction, None)
+
+
+Documents = Annotated[DocumentService, Depends(document_service)]
+Folders = Annotated[FolderService, Depends(folder_service)]
+Rules = Annotated[AccessService, Depends(access_service)]
+RootFacts = Annotated[RootRepository, Depends(root_facts, scope="function")]
+
+
+async def idempotency_key(request: Request, _services: RequestServices) -> AsyncIterator[IdempotencyKey]:
     """The request's Idempotency-Key, if it has one: a request that was done before is answered before anything else.
 
     A duplicate may also overtake that look and then fail on what the first one changed: it gets the first one's answer.

@@ -26,6 +26,34 @@ class WorkspaceNotFoundError(NotFoundError):
     title = "No such workspace"
 
 
+class FolderNotFoundError(NotFoundError):
+    """No such folder, or none the caller may know of."""
+
+    code = "folder_not_found"
+    title = "No such folder"
+
+
+class NodeNotFoundError(NotFoundError):
+    """No such document or folder, or none the caller may know of."""
+
+    code = "not_found"
+    title = "No such document or folder"
+
+
+class GrantNotFoundError(NotFoundError):
+    """This user or group has no grant of its own here; an inherited one is taken back where it was given."""
+
+    code = "grant_not_found"
+    title = "No such grant here"
+
+
+class AccessRequestNotFoundError(NotFoundError):
+    """No open request of this id for this document or folder."""
+
+    code = "access_request_not_found"
+    title = "No such open request"
+
+
 class VersionNotFoundError(NotFoundError):
     """The document has no version of this number."""
 
@@ -40,6 +68,13 @@ class ActionForbiddenError(ForbiddenError):
     title = "Your role does not allow this"
 
 
+class AccessNotTakenError(ForbiddenError):
+    """An owner of the workspace may manage this, and has to take access (`PUT …/access/user:<id>`) to read it."""
+
+    code = "access_not_taken"
+    title = "You may take access to this first"
+
+
 class DocumentExistsError(ConflictError):
     """A document with this client-made id exists."""
 
@@ -52,6 +87,48 @@ class DocumentTrashedError(ConflictError):
 
     code = "document_trashed"
     title = "The document is in the trash"
+
+
+class FolderExistsError(ConflictError):
+    """A folder with this client-made id exists."""
+
+    code = "folder_exists"
+    title = "A folder with this id exists"
+
+
+class FolderTrashedError(ConflictError):
+    """The folder is in the trash: restore it first."""
+
+    code = "folder_trashed"
+    title = "The folder is in the trash"
+
+
+class FolderCycleError(ConflictError):
+    """A folder cannot be put into itself, or into one below it."""
+
+    code = "folder_cycle"
+    title = "A folder cannot lie in itself"
+
+
+class ContentsProtectedError(ForbiddenError):
+    """The folder contains something the caller may see but not delete; nothing was done."""
+
+    code = "contents_protected"
+    title = "The folder contains something you may not delete"
+
+
+class LastPathError(ConflictError):
+    """Nobody could manage the restricted document or folder any more."""
+
+    code = "last_path"
+    title = "Somebody must be left who can manage it"
+
+
+class HasAccessError(ConflictError):
+    """The caller has the role they ask for, or a stronger one."""
+
+    code = "access_granted"
+    title = "You have this access already"
 
 
 class EditConflictError(PreconditionFailedError):
@@ -80,6 +157,34 @@ class MergeBaseGoneError(GoneError):
 
     code = "merge_base_gone"
     title = "The base version is no longer kept"
+
+
+class FolderTooDeepError(UnprocessableError):
+    """Folders lie at most 64 deep in each other."""
+
+    code = "folder_too_deep"
+    title = "Folders cannot lie that deep"
+
+
+class SiblingUnknownError(UnprocessableError):
+    """`after` names nothing that lies in the same folder."""
+
+    code = "sibling_unknown"
+    title = "There is no such neighbour in this folder"
+
+
+class PrincipalUnknownError(UnprocessableError):
+    """Grants go to members, guests and groups of the workspace."""
+
+    code = "principal_unknown"
+    title = "Not a member, guest or group of this workspace"
+
+
+class TooManyGrantsError(UnprocessableError):
+    """More grants than one document or folder may have: make groups."""
+
+    code = "too_many_grants"
+    title = "Too many grants"
 
 
 class EditNotApplicableError(UnprocessableError):

@@ -12,10 +12,15 @@ from common.tables import add_access_projection, service_metadata
 
 _NOW = text("now()")
 _ACTIVE = text("trashed_at IS NULL")
+_TRASHED = text("trashed_at IS NOT NULL")
 
 
 def _time(**options: Any) -> Any:
     return Field(sa_column=Column(DateTime(timezone=True), **options))
+
+
+def _by_root(name: str, *columns: Any, where: Any) -> Index:
+    return Index(name, "access_root_id", *columns, postgresql_where=where)
 
 
 class Table(SQLModel):
@@ -57,24 +62,77 @@ class Document(Table, table=True):
     updated_by: UUID
     trashed_at: datetime | None = _time()
     trashed_by: UUID | None
+    trashed_with: UUID | None
+    folder_id: UUID | None
+    position: str = Field(sa_column=Column(Text(collation="C"), nullable=False, server_default="a0"))
 
     __table_args__ = (
         ForeignKeyConstraint(["workspace_id", "body_sha256"], ["documents.body.workspace_id", "documents.body.sha256"]),
-        Index(
-            "ix_document_updated", "workspace_id", text("updated_at DESC"), text("id DESC"), postgresql_where=_ACTIVE
-        ),
-        Index(
-            "ix_document_created", "workspace_id", text("created_at DESC"), text("id DESC"), postgresql_where=_ACTIVE
-        ),
-        Index("ix_document_title", "workspace_id", "title", "id", postgresql_where=_ACTIVE),
-        Index(
-            "ix_document_trashed",
-            "workspace_id",
-            text("updated_at DESC"),
-            text("id DESC"),
-            postgresql_where=text("trashed_at IS NOT NULL"),
-        ),
-        Index("ix_document_access_root_id", "access_root_id"),
+        ForeignKeyConstraint(["folder_id"], ["documents.folder.id"]),
+        _by_root("ix_document_updated", text("updated_at DESC"), text("id DESC"), where=_ACTIVE),
+        _by_root("ix_document_created", text("created_at DESC"), text("id DESC"), where=_ACTIVE),
+        _by_root("ix_document_title", "title", "id", where=_ACTIVE),
+        _by_root("ix_document_position", "position", "id", where=text("trashed_at IS NULL AND folder_id IS NULL")),
+        _by_root("ix_document_trashed", text("updated_at DESC"), text("id DESC"), where=_TRASHED),
+        Index("ix_document_trashed_with", "trashed_with", postgresql_where=text("trashed_with IS NOT NULL")),
+        Index("ix_document_folder_id", "folder_id", "position", "id"),
+    )
+
+
+class Folder(Table, table=True):
+    """A place for folders and documents. `position` orders siblings, `trashed_with` is what took it to the trash."""
+
+    id: UUID = Field(primary_key=True)
+    workspace_id: UUID
+    access_root_id: UUID = Field(index=True)
+    parent_id: UUID | None
+    name: str = Field(sa_column=Column(Text(collation="und-x-icu"), nullable=False))
+    position: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    field_versions: dict[str, int] = Field(sa_column=Column(JSONB, nullable=False))
+    created_at: datetime = _time(nullable=False, server_default=_NOW)
+    created_by: UUID
+    updated_at: datetime = _time(nullable=False, server_default=_NOW)
+    updated_by: UUID
+    trashed_at: datetime | None = _time()
+    trashed_by: UUID | None
+    trashed_with: UUID | None
+
+    __table_args__ = (
+        ForeignKeyConstraint(["parent_id"], ["documents.folder.id"]),
+        Index("ix_folder_parent_id", "parent_id", "position", "id"),
+        Index("ix_folder_workspace_id", "workspace_id", "position", "id"),
+    )
+
+
+class AccessRequest(Table, table=True):
+    """Somebody's wish for a role at a folder or document, open until it is decided."""
+
+    __tablename__ = "access_request"
+
+    id: UUID = Field(primary_key=True)
+    workspace_id: UUID
+    node_id: UUID
+    user_id: UUID
+    role: str = Field(sa_column=Column(Text, nullable=False))
+    message: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = _time(nullable=False, server_default=_NOW)
+    decided_at: datetime | None = _time()
+    decided_by: UUID | None
+    approved: bool | None
+
+    __table_args__ = (
+        Index("uq_access_request_open", "node_id", "user_id", unique=True, postgresql_where=text("decided_at IS NULL")),
+    )
+
+
+class Revocation(Table, table=True):
+    """What this service has announced as lowered, until it expires (`common.revocations`)."""
+
+    entry: str = Field(sa_column=Column(Text, primary_key=True))
+    expires_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, index=True))
+    written_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=_NOW, index=True)
     )
 
 

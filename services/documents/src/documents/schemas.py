@@ -5,10 +5,12 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from common.access import abilities
-from common.fields import ClientId, RequestBody, Title
+from common.access import Role, abilities
+from common.fields import ClientId, Line, RequestBody, Title
+
+from .domain import positions
 
 
 def _text(value: str) -> str:
@@ -38,6 +40,24 @@ class Sort(StrEnum):
     UPDATED = "-updated_at"
     CREATED = "-created_at"
     TITLE = "title"
+    POSITION = "position"
+
+
+def _role(value: str) -> str:
+    if value == Role.GUEST:
+        raise ValueError("guests are made by inviting them; a grant is one of the other roles")
+    return value
+
+
+Position = Annotated[
+    str, AfterValidator(positions.checked), Field(description="Place among siblings: a fractional index")
+]
+GrantRole = Annotated[Role, AfterValidator(_role)]
+Principal = Annotated[
+    str,
+    StringConstraints(pattern=r"^(user|group):[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
+    Field(description="`user:<id>` or `group:<id>`"),
+]
 
 
 class DocumentCreate(RequestBody):
@@ -45,10 +65,13 @@ class DocumentCreate(RequestBody):
 
     workspace_id: UUID
     title: Title
+    folder_id: UUID | None = None
+    position: Position | None = None
     content: Content = ""
     id: ClientId | None = None
     language: Language | None = None
     kind: Kind = Kind.PROSEMIRROR
+    restricted: bool = Field(default=False, description="Whether nobody but its author may know of it at first")
 
 
 class DocumentUpdate(RequestBody):
@@ -56,6 +79,61 @@ class DocumentUpdate(RequestBody):
 
     title: Title = ""
     language: Language | None = None
+    folder_id: UUID | None = Field(default=None, description="null: the top of the workspace")
+    position: Position = ""
+    restricted: bool = Field(default=False, description="Whether only who is granted a role here may know of it")
+
+
+class DocumentMove(RequestBody):
+    """Where to: into a folder (null: the top), behind the sibling `after` (null: at the end)."""
+
+    folder_id: UUID | None
+    after: UUID | None = None
+
+
+class FolderCreate(RequestBody):
+    """A new folder; `id` may be made by a client that works offline (UUID v4 or v7)."""
+
+    workspace_id: UUID
+    name: Line
+    parent_id: UUID | None = None
+    id: ClientId | None = None
+    position: Position | None = None
+
+
+class FolderUpdate(RequestBody):
+    """What to change; a field left out stays as it is. `parent_id` null is the top, `after` a sibling to lie behind."""
+
+    name: Line = ""
+    parent_id: UUID | None = None
+    position: Position = ""
+    after: UUID | None = None
+
+
+class AccessUpdate(RequestBody):
+    """Rules of its own: what is left out stays as it is."""
+
+    restricted: bool | None = Field(default=None, description="Whether what is above counts no longer")
+    grants: Annotated[dict[Principal, GrantRole], Field(max_length=500)] | None = None
+
+
+class GrantUpdate(RequestBody):
+    """A user's or group's role here and below."""
+
+    role: GrantRole
+
+
+class AccessRequestCreate(RequestBody):
+    """Which role one asks for, and why."""
+
+    role: GrantRole = Role.VIEWER
+    message: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500, pattern=r"^[^\x00]*$")] = ""
+
+
+class AccessRequestDecision(RequestBody):
+    """The role to give; the one asked for if left out."""
+
+    role: GrantRole | None = None
 
 
 class ContentWrite(RequestBody):
@@ -101,6 +179,8 @@ class DocumentRead(BaseModel):
 
     id: UUID
     workspace_id: UUID
+    folder_id: UUID | None
+    position: str
     title: str
     language: str | None
     kind: Kind
@@ -113,6 +193,8 @@ class DocumentRead(BaseModel):
     updated_at: datetime
     updated_by: UUID
     trashed_at: datetime | None
+    restricted: bool = Field(description="Whether only who is granted a role here may know of it")
+    role: str = Field(description="The caller's role here")
     abilities: dict[str, bool]
     content: str | None = Field(default=None, description="Only with ?include=content")
 
@@ -127,6 +209,96 @@ class DocumentPage(BaseModel):
     """A page of a list."""
 
     items: list[DocumentRead]
+    next_cursor: str | None
+
+
+class FolderRead(BaseModel):
+    """A folder's head and what the caller may do with it."""
+
+    id: UUID
+    workspace_id: UUID
+    parent_id: UUID | None
+    name: str
+    position: str
+    version: int
+    created_at: datetime
+    created_by: UUID
+    updated_at: datetime
+    updated_by: UUID
+    trashed_at: datetime | None
+    restricted: bool = Field(description="Whether only who is granted a role here may know of it")
+    role: str = Field(description="The caller's role here")
+    abilities: dict[str, bool]
+
+
+class FolderPage(BaseModel):
+    """A page of folders."""
+
+    items: list[FolderRead]
+    next_cursor: str | None
+
+
+class FolderTree(FolderRead):
+    """A folder with what lies in it, by position; `truncated` if there is more than 10,000 of either."""
+
+    folders: list["FolderTree"]
+    documents: list[DocumentRead]
+    truncated: bool | None = Field(default=None, description="Only at the top of the answer")
+
+
+class GrantSource(BaseModel):
+    """The folder or document a right was given at."""
+
+    kind: Literal["folder", "document"]
+    id: UUID
+
+
+class GrantRead(BaseModel):
+    """One grant that counts here."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    principal: str
+    name: str | None
+    role: Role
+    inherited: bool
+    source: GrantSource = Field(alias="from")
+
+
+class AccessRead(BaseModel):
+    """Who may do what here, and where that comes from."""
+
+    id: UUID
+    kind: Literal["folder", "document"]
+    version: int = Field(description="Of its own rules; 0 if it never had any")
+    restricted: bool
+    workspace_members: bool = Field(description="Whether members have their role in the workspace here too")
+    role: Role = Field(description="The caller's role here")
+    grants: list[GrantRead]
+
+
+class AccessAsked(BaseModel):
+    """What whoever asks is told, whatever there is."""
+
+    status: Literal["asked"] = "asked"
+
+
+class AccessRequestRead(BaseModel):
+    """An open request for access."""
+
+    id: UUID
+    node_id: UUID
+    user_id: UUID
+    display_name: str | None
+    role: Role
+    message: str
+    created_at: datetime
+
+
+class AccessRequestPage(BaseModel):
+    """A page of open requests, oldest first."""
+
+    items: list[AccessRequestRead]
     next_cursor: str | None
 
 
@@ -158,11 +330,19 @@ Include = Literal["content"]
 JsonObject = dict[str, Any]
 
 
+def _abilities(head: dict[str, Any]) -> dict[str, bool]:
+    """Whoever made a document may give it access rules, as long as it has none and they may edit it."""
+    found = abilities(head["role"])
+    return {**found, "manage": True} if head["made_it"] and found["edit"] else found
+
+
 def document(head: dict[str, Any]) -> JsonObject:
     """`DocumentRead` of a row; built without a model since it is on every hot path."""
     return {
         "id": head["id"],
         "workspace_id": head["workspace_id"],
+        "folder_id": head["shown_folder_id"],
+        "position": head["position"],
         "title": head["title"],
         "language": head["language"],
         "kind": head["kind"],
@@ -175,8 +355,44 @@ def document(head: dict[str, Any]) -> JsonObject:
         "updated_at": head["updated_at"],
         "updated_by": head["updated_by"],
         "trashed_at": head["trashed_at"],
+        "restricted": head["restricted"],
+        "role": head["role"],
+        "abilities": _abilities(head),
+    }
+
+
+def folder(head: dict[str, Any]) -> JsonObject:
+    """`FolderRead` of a row."""
+    return {
+        "id": head["id"],
+        "workspace_id": head["workspace_id"],
+        "parent_id": head["shown_parent_id"],
+        "name": head["name"],
+        "position": head["position"],
+        "version": head["version"],
+        "created_at": head["created_at"],
+        "created_by": head["created_by"],
+        "updated_at": head["updated_at"],
+        "updated_by": head["updated_by"],
+        "trashed_at": head["trashed_at"],
+        "restricted": head["restricted"],
+        "role": head["role"],
         "abilities": abilities(head["role"]),
     }
+
+
+def tree(found: dict[str, Any]) -> JsonObject:
+    """`FolderTree` of what `FolderService.tree` found."""
+
+    def nested(head: dict[str, Any]) -> JsonObject:
+        inside = found["children"][head["id"]]
+        return {
+            **folder(head),
+            "folders": [nested(row) for row in inside["folders"]],
+            "documents": [document(row) for row in inside["documents"]],
+        }
+
+    return {**nested(found["head"]), "truncated": found["truncated"]}
 
 
 def version(row: dict[str, Any]) -> JsonObject:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
-from common.access import MembershipProjection
+from common.access import AccessProjection
 from common.database import DatabaseUnavailableError, Transaction
 from common.dependencies import CurrentUser, UserTransaction
 from common.messaging import Envelope, history
@@ -32,7 +32,7 @@ REST_SECONDS = 60.0
 class Resources:
     """Process-wide parts beside the platform."""
 
-    memberships: MembershipProjection
+    access: AccessProjection
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
     """Membership projection; partitions of the log; the search for missing events."""
     platform.chores.append("ensure_log_partitions()")
     platform.supervise("gaps", close_gaps(platform))
-    yield Resources(MembershipProjection(platform.worker, platform.client, platform.revocations, SCHEMA))
+    yield Resources(AccessProjection(platform.worker, platform.client, platform.revocations, SCHEMA))
 
 
 async def append(transaction: Transaction, events: Sequence[Envelope]) -> None:
@@ -110,8 +110,8 @@ def gap_service(platform: Platform) -> GapService:
 async def audit_service(request: Request, user: CurrentUser, transaction: UserTransaction) -> AuditService:
     """The log on behalf of the caller; changed memberships are confirmed first."""
     own: Resources = request.app.state.resources
-    await own.memberships.refresh_changed(user.user_id)
-    return AuditService(LogReader(transaction, user.user_id), own.memberships, user)
+    await own.access.refresh(user.user_id)
+    return AuditService(LogReader(transaction, user.user_id), own.access, user)
 
 
 Audit = Annotated[AuditService, Depends(audit_service, scope="function")]

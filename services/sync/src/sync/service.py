@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from common import pagination
-from common.access import Action, MembershipProjection, allows
+from common.access import AccessProjection, Action, allows
 from common.auth import Principal
 from common.database import Row
 from common.messaging import Envelope, UnreadableEventError
@@ -89,9 +89,9 @@ class LogService:
 class AuditService:
     """The log as one caller may read it."""
 
-    def __init__(self, reader: LogReader, memberships: MembershipProjection, principal: Principal) -> None:
+    def __init__(self, reader: LogReader, access: AccessProjection, principal: Principal) -> None:
         self._reader = reader
-        self._memberships = memberships
+        self._access = access
         self._principal = principal
 
     async def list_page(
@@ -140,9 +140,10 @@ class AuditService:
         role = await self._reader.role_in(workspace_id)
         if role is None:
             await self._reader.release()
-            if not await self._memberships.learn(self._principal.user_id, workspace_id):
+            if await self._access.learn(self._principal.user_id):
+                role = await self._reader.role_in(workspace_id)
+            if role is None:
                 raise WorkspaceNotFoundError
-            role = await self._reader.role_in(workspace_id)
         if not allows(role, Action.MANAGE):
             raise RoleInsufficientError
         return Scope("root", workspace_id)

@@ -60,19 +60,86 @@ class WorkspaceUpdated(Event):
     version: int
 
 
+class WorkspaceDeleted(Event):
+    """A workspace was deleted; within the time of grace it can be restored, until then it is closed to everybody."""
+
+    type = "auth-gateway.workspace.deleted.v1"
+    workspace_id: UUID
+    name: str
+    version: int
+
+
+class WorkspaceRestored(Event):
+    """A deleted workspace was opened again."""
+
+    type = "auth-gateway.workspace.restored.v1"
+    workspace_id: UUID
+    name: str
+    version: int
+
+
 def membership_id(workspace_id: UUID, user_id: UUID) -> UUID:
     """Aggregate of a membership's events: the same for this pair for ever, however often somebody joins and leaves."""
     return uuid5(NAMESPACE_URL, f"urn:mdcreator:membership:{workspace_id}:{user_id}")
 
 
 class MembershipChanged(Event):
-    """A membership began, changed its role or ended; `version` rises with each change of this pair."""
+    """A membership began, changed its role, was suspended or ended; `version` rises with each change of this pair.
+
+    A suspended membership grants nothing, hence `removed`, and can be resumed, hence `suspended`.
+    """
 
     type = "auth-gateway.membership.changed.v1"
     workspace_id: UUID
     user_id: UUID
     role: str
     removed: bool
+    version: int
+    suspended: bool | None = None
+
+
+class GroupCreated(Event):
+    """A group exists; groups are principals of grants."""
+
+    type = "auth-gateway.group.created.v1"
+    group_id: UUID
+    workspace_id: UUID
+    name: str
+    version: int
+
+
+class GroupUpdated(Event):
+    """A group has another name."""
+
+    type = "auth-gateway.group.updated.v1"
+    group_id: UUID
+    workspace_id: UUID
+    name: str
+    version: int
+
+
+class GroupDeleted(Event):
+    """A group is gone; its members were told as removed before."""
+
+    type = "auth-gateway.group.deleted.v1"
+    group_id: UUID
+    workspace_id: UUID
+    name: str
+    version: int
+
+
+MAX_MEMBERS_TOLD = 1_000
+"""Users in one `GroupMembersChanged`: SNS and SQS take 256 KiB."""
+
+
+class GroupMembersChanged(Event):
+    """Users joined or left a group; for each of them the newest version that names them counts."""
+
+    type = "auth-gateway.group-members.changed.v1"
+    group_id: UUID
+    workspace_id: UUID
+    added: list[UUID]
+    removed: list[UUID]
     version: int
 
 

@@ -71,6 +71,8 @@ def example(of: Schema, *, complete: bool) -> dict[str, Any]:
 
 
 def _example(of: Mapping[str, Any]) -> Any:
+    if "examples" in of:
+        return of["examples"][0]
     if "anyOf" in of:
         return _example(of["anyOf"][0])
     if of["type"] == "array":

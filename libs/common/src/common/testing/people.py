@@ -77,6 +77,16 @@ class People:
                 (workspace_id, person.id, role),
             )
 
+    async def folder(
+        self, person: Person, workspace_id: str, name: str = "Folder", parent: str | None = None
+    ) -> dict[str, Any]:
+        """A folder made by `person`."""
+        body = {"workspace_id": workspace_id, "name": name, "parent_id": parent}
+        answer = await person.http.post("/v1/folders", json=body)
+        assert answer.status_code == 201, answer.text
+        folder: dict[str, Any] = answer.json()
+        return folder
+
     async def document(self, person: Person, workspace_id: str, content: str = "", **fields: Any) -> dict[str, Any]:
         """A document made by `person`."""
         body = {"workspace_id": workspace_id, "title": "Note", "content": content, **fields}

@@ -1,7 +1,7 @@
 """Statements about people, their sessions and what was revoked."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -161,23 +161,3 @@ class AccountRepository:
             {"user": user_id, "only": only, "keep": except_for},
         )
         return [row["id"] for row in rows]
-
-    async def revoke(self, entries: Mapping[str, float]) -> None:
-        """Write revocations (entry -> expiry, Unix seconds)."""
-        await self.transaction.execute(
-            "INSERT INTO auth_gateway.revocation (entry, expires_at) "
-            "SELECT * FROM unnest(%(entries)s::text[], %(expiries)s::timestamptz[]) ON CONFLICT DO NOTHING",
-            {
-                "entries": list(entries),
-                "expiries": [datetime.fromtimestamp(expiry, UTC) for expiry in entries.values()],
-            },
-        )
-
-    async def revoked_since(self, since: datetime) -> dict[str, float]:
-        """Live revocations written since, entry -> expiry (Unix seconds)."""
-        rows = await self.transaction.all(
-            "SELECT entry, extract(epoch FROM expires_at)::float8 AS expires_at FROM auth_gateway.revocation "
-            "WHERE written_at >= %(since)s AND expires_at > now()",
-            {"since": since},
-        )
-        return {row["entry"]: row["expires_at"] for row in rows}

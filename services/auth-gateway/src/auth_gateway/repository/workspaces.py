@@ -85,6 +85,21 @@ class WorkspaceRepository:
             {"workspace": workspace_id, "user": user_id},
         )
 
+    async def memberships_of(self, user_id: UUID) -> list[Row]:
+        """All memberships of the acting user as facts, ended ones included."""
+        return await self.transaction.all(
+            "SELECT workspace_id, user_id, role, version, removed FROM auth_gateway.member WHERE user_id = %(user)s",
+            {"user": user_id},
+        )
+
+    async def workspaces_of(self, user_id: UUID) -> list[Row]:
+        """The acting user's workspaces as facts."""
+        return await self.transaction.all(
+            "SELECT w.id AS workspace_id, w.name, w.version, false AS removed FROM auth_gateway.workspace w "
+            "JOIN auth_gateway.member m ON m.workspace_id = w.id WHERE m.user_id = %(user)s",
+            {"user": user_id},
+        )
+
     async def set_member(self, workspace_id: UUID, user_id: UUID, role: str, *, removed: bool) -> int:
         """Insert or change a membership; its new version. Raises `PermissionError` if row-level security refuses it."""
         try:

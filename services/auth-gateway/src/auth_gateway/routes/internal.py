@@ -1,13 +1,14 @@
 """What other services may ask: keys, memberships, revocations. Never routed publicly."""
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 
+from common import revocations
 from common.dependencies import internal_caller
 
-from ..dependencies import Facts
+from ..dependencies import SCHEMA, Facts
 
 router = APIRouter(prefix="/internal", dependencies=[internal_caller()])
 
@@ -24,7 +25,10 @@ async def get_membership(workspace_id: UUID, user_id: UUID, facts: Facts) -> dic
     return await facts.membership(workspace_id, user_id)
 
 
-@router.get("/revocations")
-async def list_revocations(since: Annotated[float, Query(ge=0, le=4e9)], facts: Facts) -> dict[str, dict[str, float]]:
-    """Live revocations written since (Unix seconds), entry -> expiry."""
-    return {"entries": await facts.revocations_since(since)}
+@router.get("/users/{user_id}/access")
+async def get_user_access(user_id: UUID, facts: Facts) -> dict[str, list[dict[str, Any]]]:
+    """All memberships and groups of a user as versioned facts, ended ones included, and their workspaces."""
+    return await facts.access_of(user_id)
+
+
+router.include_router(revocations.routes(SCHEMA))

@@ -1,8 +1,7 @@
 """The verbs of auth-gateway: they decide, raise and publish; no HTTP, no SQL."""
 
 from .accounts import AccountService, Device, Grant
-from .announcer import Announcer
 from .facts import FactService
 from .workspaces import WorkspaceService
 
-__all__ = ["AccountService", "Announcer", "Device", "FactService", "Grant", "WorkspaceService"]
+__all__ = ["AccountService", "Device", "FactService", "Grant", "WorkspaceService"]

@@ -16,6 +16,7 @@ from common.contracts.auth_gateway import SessionEnded, SessionOpened, UserRegis
 from common.database import Row
 from common.errors import RateLimitedError
 from common.identifiers import uuid7
+from common.revocations import Announcer
 
 from .. import domain
 from ..errors import (
@@ -31,7 +32,6 @@ from ..identity import Passwords, TokenIssuer
 from ..mail import Mailer, compose
 from ..repository import AccountRepository
 from ..schemas import Login, Register
-from .announcer import Announcer
 
 log = logging.getLogger(__name__)
 
@@ -242,7 +242,7 @@ class AccountService:
 
     async def _end(self, user_id: UUID, reason: str, principal: Principal | None = None, **which: Any) -> list[UUID]:
         ended = await self._repository.end_sessions(user_id, **which)
-        await self._announcer.sessions_ended(self._repository, ended)
+        await self._announcer.sessions_ended(self._repository.transaction, ended)
         for session_id in ended:
             event = SessionEnded(session_id=session_id, user_id=user_id, reason=reason)
             await self._repository.record(event, session_id, 2, principal)

@@ -25,9 +25,14 @@ class FactService:
             raise MemberNotFoundError
         return member
 
-    async def revocations_since(self, since: float) -> dict[str, float]:
-        """Live revocations written since (Unix seconds), entry -> expiry."""
-        return await self._accounts.revoked_since(datetime.fromtimestamp(since, UTC))
+    async def access_of(self, user_id: UUID) -> dict[str, list[Row]]:
+        """Everything a user belongs to, ended memberships included; nothing for somebody unknown."""
+        await self._accounts.act_as(user_id)
+        return {
+            "members": await self._workspaces.memberships_of(user_id),
+            "group_members": [],
+            "workspaces": await self._workspaces.workspaces_of(user_id),
+        }
 
     async def invitation(self, token: str) -> Row:
         """What the holder of a mailed link may see. Raises `InvitationNotFoundError`, `InvitationGoneError`."""

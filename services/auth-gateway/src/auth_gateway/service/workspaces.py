@@ -22,6 +22,7 @@ from common.contracts.auth_gateway import (
 from common.database import Row
 from common.errors import PreconditionFailedError
 from common.identifiers import uuid7
+from common.revocations import Announcer
 
 from .. import domain
 from ..errors import (
@@ -38,7 +39,6 @@ from ..errors import (
 from ..mail import Mailer, compose
 from ..repository import AccountRepository, WorkspaceRepository
 from .accounts import deliver, note_verified
-from .announcer import Announcer
 from .facts import invitation_by, refuse_closed
 
 
@@ -252,7 +252,7 @@ class WorkspaceService:
             workspace_id=workspace_id, user_id=user_id, role=role, removed=removed, version=version
         )
         await self._workspaces.record(event, membership_id(workspace_id, user_id), version, self._principal)
-        await self._announcer.member_changed(self._accounts, workspace_id, user_id, version)
+        await self._announcer.members_changed(self._workspaces.transaction, "member", workspace_id, [user_id], version)
 
     async def _invitation(self, workspace_id: UUID, invitation_id: UUID) -> Row:
         invitation = await self._workspaces.find_invitation(workspace_id, invitation_id)

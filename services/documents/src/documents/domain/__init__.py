@@ -1,5 +1,6 @@
-"""Pure core of the documents service: 3-way merge, diff and edits of Markdown."""
+"""Pure core of the documents service: 3-way merge, diff and edits of Markdown; places among siblings."""
 
+from . import positions
 from .diff import unified_diff
 from .edits import Append, Edit, FindAmbiguousError, FindNotFoundError, Prepend, Replace, apply_edits, only_adds
 from .merge import Hunk, Merge, Slice, merge, merge_edits
@@ -18,5 +19,6 @@ __all__ = [
     "merge",
     "merge_edits",
     "only_adds",
+    "positions",
     "unified_diff",
 ]

@@ -1,11 +1,15 @@
 """What must hold before a document is changed, as named errors."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from common.access import Action, allows
 from common.database import Row
 
 from ..errors import ActionForbiddenError, ContentNotTextError, VersionAheadError, VersionStaleError
+
+Claim = Callable[[], Awaitable[None]]
+"""First write of an effect with an `Idempotency-Key` (see `common.idempotency`)."""
 
 
 def permitted(head: Row, action: Action) -> Row:
@@ -30,7 +34,7 @@ def check_unchanged(head: Row, base: int | None) -> None:
 
 def versions_of(head: Row) -> dict[str, Any]:
     """What a refused writer is told to go on from."""
-    return {"version": head["version"], "content_version": head["content_version"]}
+    return {name: head[name] for name in ("version", "content_version") if name in head}
 
 
 def checked_text(content: bytes) -> bytes:

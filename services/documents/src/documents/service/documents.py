@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from common import pagination
-from common.access import Action, MembershipProjection, allows
+from common.access import AccessProjection, Action
 from common.auth import Principal
 from common.contracts.documents import DocumentRestored, DocumentTrashed, DocumentUpdated
 from common.database import Row
@@ -28,15 +29,15 @@ from ..errors import (
     WorkspaceNotFoundError,
 )
 from ..repository import DocumentRepository, Write
-from ..schemas import DocumentCreate, DocumentUpdate
+from ..schemas import DocumentCreate, DocumentMove, DocumentUpdate
 from ..storage import Body, BodyStore
-from .checks import check_base, check_unchanged, checked_text, permitted, versions_of
+from .access import AccessService
+from .checks import Claim, check_base, check_unchanged, checked_text, permitted, versions_of
+from .placing import Placer
 from .workbench import Workbench
 
 ATTEMPTS = 60
 PAUSE_SECONDS = 0.002
-
-Claim = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,40 +65,50 @@ class DocumentService:
         repository: DocumentRepository,
         bodies: BodyStore,
         workbench: Workbench,
-        memberships: MembershipProjection,
+        placer: Placer,
+        rules: AccessService,
+        access: AccessProjection,
         principal: Principal,
     ) -> None:
         self._repository = repository
+        self._placer = placer
+        self._rules = rules
         self._bodies = bodies
         self._workbench = workbench
-        self._memberships = memberships
+        self._access = access
         self._principal = principal
 
     async def create(self, body: DocumentCreate, claim: Claim) -> Row:
-        """Make a document with its first version.
+        """Make a document with its first version; a restricted one is its author's alone at first.
 
-        Raises `WorkspaceNotFoundError`, `ActionForbiddenError`, `DocumentExistsError`, `ObjectStoreUnavailableError`.
+        Raises `WorkspaceNotFoundError`, `FolderNotFoundError`, `FolderTrashedError`, `ActionForbiddenError`,
+        `DocumentExistsError`, `ObjectStoreUnavailableError`.
         """
         content = await self._bodies.prepare(body.content.encode())
         if content.inline is None:
-            await self._require_role(body.workspace_id, Action.EDIT)
+            await self._require_place(body)
             await self._repository.release()
             await self._bodies.put(body.workspace_id, content)
         document = {
             "id": body.id or uuid7(),
             "workspace": body.workspace_id,
+            "folder": body.folder_id,
+            "position": body.position or domain.positions.at_the_end(),
             "title": body.title,
             "language": body.language,
             "kind": body.kind.value,
         }
         await claim()
-        row = await self._repository.create(document, content)
+        row = await self._repository.create(document, content, alone=not body.restricted)
         if row is None:
-            await self._require_role(body.workspace_id, Action.EDIT)
+            await self._require_place(body)
             await claim()
-            row = await self._repository.create(document, content)
+            row = await self._repository.create(document, content, alone=not body.restricted)
         if row is None:
             raise ActionForbiddenError
+        if body.restricted:
+            await self._rules.put(row["id"], True, None, base=None)
+            row = await self.get(row["id"])
         return row
 
     async def get(self, document_id: UUID) -> Row:
@@ -110,19 +121,17 @@ class DocumentService:
         return head, await self._content_of(head)
 
     async def list_page(
-        self, workspace_id: UUID, *, sort: str, trashed: bool, cursor: str | None, limit: int, filters: dict[str, Any]
+        self, workspace_id: UUID, *, sort: str, cursor: str | None, limit: int, filters: dict[str, Any]
     ) -> tuple[list[Row], str | None]:
-        """A page of a workspace's documents. Raises `WorkspaceNotFoundError`, `CursorInvalidError`."""
+        """A page of what the caller may read in a workspace. Raises `WorkspaceNotFoundError`, `CursorInvalidError`."""
         column = sort.lstrip("-")
-        parse = str if column == "title" else datetime.fromisoformat
+        parse = datetime.fromisoformat if column.endswith("_at") else str
         after = pagination.decode(cursor, parse, UUID) if cursor else None
-        rows = await self._repository.list_in(
-            workspace_id, sort=sort, trashed=trashed, after=after, filters=filters, limit=limit
-        )
-        if not rows and await self._require_role(workspace_id, Action.READ):
-            rows = await self._repository.list_in(
-                workspace_id, sort=sort, trashed=trashed, after=after, filters=filters, limit=limit
-            )
+        question = partial(self._repository.list_in, workspace_id, sort=sort, after=after, filters=filters, limit=limit)
+        rows = await question()
+        if not rows:
+            await self._require_belonging(workspace_id)
+            rows = await question()
         return pagination.page(rows, limit, column, "id")
 
     async def save(self, document_id: UUID, content: bytes, terms: Terms, claim: Claim) -> Saved:
@@ -180,21 +189,46 @@ class DocumentService:
         return await self._reconcile(document_id, propose, Write("restore", n), Terms(base, strict=True), claim)
 
     async def update(self, document_id: UUID, body: DocumentUpdate, *, base: int) -> Row:
-        """Change metadata field by field; a field somebody else changed since `base` is a conflict.
+        """Change metadata field by field, or the place; a field somebody else changed since `base` is a conflict.
 
-        Raises `VersionStaleError` with the fields, `VersionAheadError`, `DocumentTrashedError`.
+        Raises `VersionStaleError` with the fields, `VersionAheadError`, `DocumentTrashedError`, and what
+        `Placer.destination` and `AccessService.put` raise.
         """
+        wanted = body.model_dump(exclude_unset=True)
+        restricted = wanted.pop("restricted", None)
+        head = await self._change(document_id, wanted, base=base)
+        if restricted is not None:
+            await self._rules.put(document_id, restricted, None, base=None)
+            head = await self.get(document_id)
+        return head
+
+    async def move(self, document_id: UUID, body: DocumentMove, *, base: int | None) -> Row:
+        """Put into a folder or the top, behind a sibling or at the end; with `base`, unless somebody moved it since."""
+        head = await self._require(document_id, Action.EDIT)
+        wanted: dict[str, Any] = {"folder_id": body.folder_id}
+        wanted["position"] = await self._placer.position(head["workspace_id"], body.folder_id, body.after)
+        return await self._change(document_id, wanted, base=base or head["version"])
+
+    async def _change(self, document_id: UUID, wanted: dict[str, Any], *, base: int) -> Row:
+        if "folder_id" in wanted:
+            seen = await self._require(document_id, Action.EDIT)
+            await self._placer.lock(seen["workspace_id"])
         head = await self._require_for_update(document_id, Action.EDIT)
         check_base(head, base)
         if head["trashed_at"]:
             raise DocumentTrashedError
-        changes = {name: value for name, value in body.model_dump(exclude_unset=True).items() if head[name] != value}
-        if not changes:
-            return head
-        stale = [name for name in changes if head["field_versions"].get(name, 1) > base]
+        changes = {name: value for name, value in wanted.items() if head[name] != value}
+        fields = {"place" if name in ("folder_id", "position") else name for name in changes}
+        stale = sorted(name for name in fields if head["field_versions"].get(name, 1) > base)
         if stale:
             raise VersionStaleError("changed by somebody else: " + ", ".join(stale), fields=stale, **versions_of(head))
-        return await self._repository.update(document_id, changes, DocumentUpdated, merged=False, origin="metadata")
+        if "folder_id" in changes:
+            changes.setdefault("position", domain.positions.at_the_end())
+            place = await self._placer.destination(head["workspace_id"], changes.pop("folder_id"))
+            return await self._placer.put_document(head, place, changes, DocumentUpdated, origin="move", merged=False)
+        if not changes:
+            return head
+        return await self._repository.update(head, changes, DocumentUpdated, merged=False, origin="metadata")
 
     async def trash(self, document_id: UUID, *, base: int | None) -> None:
         """Move to the trash; doing so again changes nothing. Raises `VersionStaleError` if `base` is not current."""
@@ -202,15 +236,22 @@ class DocumentService:
         check_unchanged(head, base)
         if not head["trashed_at"]:
             changes = {"trashed_at": datetime.now(UTC), "trashed_by": self._principal.user_id}
-            await self._repository.update(document_id, changes, DocumentTrashed)
+            await self._repository.update(head, changes, DocumentTrashed)
 
     async def restore(self, document_id: UUID, *, base: int | None) -> Row:
-        """Take out of the trash; doing so again changes nothing. Raises `VersionStaleError`."""
+        """Take out of the trash; doing so again changes nothing. Raises `VersionStaleError`.
+
+        If its folder is in the trash too, it comes back in the nearest one above that is not.
+        """
+        seen = await self._require(document_id, Action.DELETE)
+        await self._placer.lock(seen["workspace_id"])
         head = await self._require_for_update(document_id, Action.DELETE)
         check_unchanged(head, base)
         if not head["trashed_at"]:
             return head
-        return await self._repository.update(document_id, {"trashed_at": None, "trashed_by": None}, DocumentRestored)
+        place = await self._placer.living_place(head["workspace_id"], head["folder_id"])
+        changes = {"trashed_at": None, "trashed_by": None, "trashed_with": None}
+        return await self._placer.put_document(head, place, changes, DocumentRestored)
 
     async def list_versions(self, document_id: UUID, *, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
         """A page of versions, newest first."""
@@ -329,11 +370,11 @@ class DocumentService:
         """Answer of `question`, asked again if the membership projection merely did not know the caller yet."""
         row = await question(document_id)
         if row is None:
-            workspace_id = await self._repository.workspace_of(document_id)
             await self._repository.release()
-            if workspace_id and await self._memberships.learn(self._principal.user_id, workspace_id):
+            if await self._access.learn(self._principal.user_id):
                 row = await question(document_id)
         if row is None:
+            await self._rules.refuse_if_held(document_id)
             raise DocumentNotFoundError
         return row
 
@@ -344,17 +385,16 @@ class DocumentService:
     async def _require_for_update(self, document_id: UUID, action: Action) -> Row:
         return permitted(await self._seen(document_id, self._repository.find_for_update), action)
 
-    async def _require_role(self, workspace_id: UUID, action: Action) -> str:
-        role = await self._repository.role_in(workspace_id)
-        if role is None:
+    async def _require_place(self, body: DocumentCreate) -> None:
+        await self._require_belonging(body.workspace_id)
+        await self._placer.destination(body.workspace_id, body.folder_id)
+
+    async def _require_belonging(self, workspace_id: UUID) -> None:
+        if not await self._repository.belongs_to(workspace_id):
             await self._repository.release()
-            if not await self._memberships.learn(self._principal.user_id, workspace_id):
+            await self._access.learn(self._principal.user_id)
+            if not await self._repository.belongs_to(workspace_id):
                 raise WorkspaceNotFoundError
-            role = await self._repository.role_in(workspace_id)
-        if not allows(role, action):
-            raise ActionForbiddenError
-        assert role is not None  # noqa: S101 - allowed
-        return role
 
 
 def _edit(change: schemas.ContentChange) -> domain.Edit:

@@ -1,6 +1,6 @@
-"""Every SQL statement of documents, named as questions. Rights are part of each statement; it holds no rules."""
+"""Statements about documents, their versions and bodies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -8,25 +8,19 @@ from uuid import UUID
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
-from common import messaging
 from common.access import Action, roles_allowing
 from common.auth import Principal
 from common.contracts.documents import DocumentCreated, DocumentState, DocumentUpdated
 from common.database import Row, Transaction
-from common.identifiers import uuid7
 
-from .errors import DocumentExistsError
-from .storage import Body
+from ..errors import DocumentExistsError
+from ..storage import Body
+from . import heads
 
 _EDITOR: Final = "IN ('" + "', '".join(roles_allowing(Action.EDIT)) + "')"
 
-HEAD: Final = (
-    "d.id, d.workspace_id, d.title, d.language, d.kind, d.version, d.content_version, d.body_sha256, d.size, "
-    "d.access_root_id, d.created_at, d.created_by, d.updated_at, d.updated_by, d.trashed_at"
-)
-MEMBER: Final = (
-    "JOIN documents.access_member m ON m.workspace_id = d.workspace_id AND m.user_id = %(user)s AND NOT m.removed"
-)
+HEAD: Final = heads.DOCUMENT
+ROLE: Final = "documents.my_role(d.access_root_id) AS role"
 
 # Appended to statements whose `head` is the changed row: body, version and event in the same round trip.
 _BODY: Final = """
@@ -39,48 +33,51 @@ _BODY: Final = """
         SELECT id, version, workspace_id, body_sha256, size, title, %(user)s::uuid, %(contributors)s::uuid[],
                %(origin)s::text, %(base)s::bigint, %(merged)s::boolean FROM head
     )"""
-_OUTBOX: Final = """
-    event AS (
-        INSERT INTO documents.outbox (event_id, type, aggregate_id, aggregate_version, data, headers)
-        SELECT %(event_id)s::uuid, %(event_type)s::text, id, version,
-               jsonb_build_object('document_id', id, 'workspace_id', workspace_id, 'access_root_id', access_root_id,
-                   'version', version, 'content_version', content_version, 'content_hash', body_sha256, 'size', size,
-                   'title', title, 'language', language, 'kind', kind) || %(event_extra)s::jsonb, %(headers)s::jsonb
-        FROM head
-    )"""
 
-CREATE: Final = f"""
-    WITH m AS (
-        SELECT role, version FROM documents.access_member
-        WHERE workspace_id = %(workspace)s AND user_id = %(user)s AND NOT removed AND role {_EDITOR}
+# The folder is locked against being restricted or moved meanwhile; its root is read once it is.
+_TOP: Final = "SELECT %(workspace)s::uuid AS root_id"
+_IN_FOLDER: Final = (
+    "SELECT f.access_root_id AS root_id FROM documents.folder f WHERE f.id = %(folder)s "
+    "AND f.workspace_id = %(workspace)s AND f.trashed_at IS NULL FOR SHARE"
+)
+
+
+def _create(place: str) -> str:
+    return f"""
+    WITH place AS MATERIALIZED (
+        {place}
+    ), m AS MATERIALIZED (
+        SELECT root_id, documents.my_role(root_id) AS role FROM place
     ), head AS (
-        INSERT INTO documents.document AS d (id, workspace_id, access_root_id, title, language, kind, version,
-            content_version, body_sha256, size, field_versions, created_by, updated_by)
-        SELECT %(id)s::uuid, %(workspace)s::uuid, %(workspace)s::uuid, %(title)s::text, %(language)s::text,
-               %(kind)s::text, 1, 1, %(sha256)s::text, %(size)s::integer, %(field_versions)s::jsonb, %(user)s::uuid,
-               %(user)s::uuid FROM m
+        INSERT INTO documents.document AS d (id, workspace_id, access_root_id, folder_id, position, title, language,
+            kind, version, content_version, body_sha256, size, field_versions, created_by, updated_by)
+        SELECT %(id)s::uuid, %(workspace)s::uuid, m.root_id, %(folder)s::uuid, %(position)s::text, %(title)s::text,
+               %(language)s::text, %(kind)s::text, 1, 1, %(sha256)s::text, %(size)s::integer,
+               %(field_versions)s::jsonb, %(user)s::uuid, %(user)s::uuid
+        FROM m WHERE m.role {_EDITOR}
         RETURNING {HEAD}
-    ), {_BODY}, {_OUTBOX}
-    SELECT head.*, m.role, m.version AS access_version FROM head, m"""
+    ), {_BODY}, {heads.DOCUMENT_EVENT}
+    SELECT head.*, m.role FROM head, m"""
+
+
+CREATE: Final = _create(_TOP)
+CREATE_IN_FOLDER: Final = _create(_IN_FOLDER)
 
 SAVE: Final = f"""
     WITH head AS (
         UPDATE documents.document AS d SET version = d.version + 1, content_version = d.version + 1,
             body_sha256 = %(sha256)s, size = %(size)s, updated_at = now(), updated_by = %(user)s
-        FROM documents.access_member m
         WHERE d.id = %(id)s AND d.content_version <= %(expected)s AND d.version >= %(expected)s
           AND d.trashed_at IS NULL AND d.body_sha256 <> %(sha256)s
-          AND m.workspace_id = d.workspace_id AND m.user_id = %(user)s AND NOT m.removed
-          AND m.role {_EDITOR}
-        RETURNING {HEAD}, m.role, m.version AS access_version
-    ), {_BODY}, {_OUTBOX}
+          AND documents.my_role(d.access_root_id) {_EDITOR}
+        RETURNING {HEAD}, {ROLE}
+    ), {_BODY}, {heads.DOCUMENT_EVENT}
     SELECT * FROM head"""
 
-GET: Final = f"""
-    SELECT {HEAD}, m.role, m.version AS access_version FROM documents.document d {MEMBER} WHERE d.id = %(id)s"""
+GET: Final = f"SELECT {HEAD}, {ROLE} FROM documents.document d WHERE d.id = %(id)s"
 
 GET_WITH_BODY: Final = f"""
-    SELECT {HEAD}, m.role, m.version AS access_version, b.data FROM documents.document d {MEMBER}
+    SELECT {HEAD}, {ROLE}, b.data FROM documents.document d
     JOIN documents.body b ON b.workspace_id = d.workspace_id AND b.sha256 = d.body_sha256
     WHERE d.id = %(id)s"""
 
@@ -88,10 +85,6 @@ VERSION: Final = (
     "v.document_id, v.n, v.workspace_id, v.body_sha256, v.size, v.title, v.author_id, v.contributors, v.origin, "
     "v.base_version, v.merged, v.created_at"
 )
-
-
-def _first(rows: list[Row]) -> Row | None:
-    return rows[0] if rows else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +118,41 @@ ORDERS: Final = {
         "(d.created_at, d.id) < (%(after)s::timestamptz, %(after_id)s::uuid)",
     ),
     "title": SortOrder("title", "d.title, d.id", "(d.title, d.id) > (%(after)s::text, %(after_id)s::uuid)"),
+    "position": SortOrder("position", "d.position, d.id", "(d.position, d.id) > (%(after)s::text, %(after_id)s::uuid)"),
 }
+_FILTERS: Final = {
+    "folder_id": "d.folder_id = %(folder_id)s",
+    "top": "d.folder_id IS NULL",
+    "q_title": "strpos(lower(d.title), lower(%(q_title)s)) > 0",
+    "updated_since": "d.updated_at >= %(updated_since)s",
+}
+_PLACE: Final = frozenset(("folder_id", "position", "access_root_id", "workspace_id"))
+_FIELDS: Final = {"title": {"title"}, "language": {"language"}, "place": {"folder_id", "position"}}
+
+
+def list_statement(sort: str, filters: Mapping[str, Any], after: Sequence[Any] | None) -> str:
+    """A list of documents in order, each with the caller's role.
+
+    Each of the caller's access roots is asked for its first rows, so that little is read for who may see little;
+    what lies in one folder is few, and sorted.
+    """
+    order = ORDERS[sort]
+    conditions = [condition for name, condition in _FILTERS.items() if filters.get(name)]
+    conditions.append("d.trashed_at IS NOT NULL" if filters.get("trashed") else "d.trashed_at IS NULL")
+    if after:
+        conditions.append(order.after)
+    where, page = " AND ".join(conditions), f"ORDER BY {order.order} LIMIT %(limit)s"
+    if filters.get("folder_id"):
+        source = (
+            "documents.document d JOIN documents.my_access(%(workspace)s) m ON m.root_id = d.access_root_id "
+            f"WHERE {where}"
+        )
+    else:
+        source = (
+            "documents.my_access(%(workspace)s) m CROSS JOIN LATERAL (SELECT * FROM documents.document d "
+            f"WHERE d.access_root_id = m.root_id AND {where} {page}) AS d"
+        )
+    return f"SELECT {HEAD}, m.role FROM {source} {page}"
 
 
 class DocumentRepository:
@@ -141,53 +168,51 @@ class DocumentRepository:
 
     async def find(self, document_id: UUID) -> Row | None:
         """Head and the caller's role."""
-        return _first(await self._transaction.single(GET, {"id": document_id, "user": self._principal.user_id}))
+        return heads.first(await self._transaction.single(GET, {"id": document_id}))
 
     async def find_for_update(self, document_id: UUID) -> Row | None:
         """Head, role and the version that last changed each field; the row is locked until the transaction ends."""
         return await self._transaction.one(
-            f"SELECT {HEAD}, d.field_versions, m.role, m.version AS access_version FROM documents.document d {MEMBER} "
-            "WHERE d.id = %(id)s FOR UPDATE OF d",
-            {"id": document_id, "user": self._principal.user_id},
+            f"SELECT {HEAD}, {ROLE}, d.field_versions FROM documents.document d WHERE d.id = %(id)s FOR UPDATE OF d",
+            {"id": document_id},
         )
 
     async def find_with_body(self, document_id: UUID) -> Row | None:
         """Head, role and inline body (`data` is None for a large one)."""
-        rows = await self._transaction.single(GET_WITH_BODY, {"id": document_id, "user": self._principal.user_id})
-        return _first(rows)
+        rows = await self._transaction.single(GET_WITH_BODY, {"id": document_id})
+        return heads.first(rows)
 
-    async def workspace_of(self, document_id: UUID) -> UUID | None:
-        """Workspace of any document, for asking its owner about a membership; never shown to the caller."""
-        row = await self._transaction.one("SELECT documents.workspace_of(%(id)s) AS workspace_id", {"id": document_id})
-        return row["workspace_id"] if row else None
-
-    async def role_in(self, workspace_id: UUID) -> str | None:
-        """The caller's role, None if the projection knows of no membership."""
-        row = await self._transaction.one(
-            "SELECT role FROM documents.access_member "
-            "WHERE workspace_id = %(workspace)s AND user_id = %(user)s AND NOT removed",
-            {"workspace": workspace_id, "user": self._principal.user_id},
-        )
+    async def role_at(self, root_id: UUID) -> str | None:
+        """The caller's role at an access root, such as a workspace."""
+        row = await self._transaction.one("SELECT documents.my_role(%(root)s) AS role", {"root": root_id})
         return row["role"] if row else None
 
-    async def create(self, document: dict[str, Any], body: Body) -> Row | None:
+    async def belongs_to(self, workspace_id: UUID) -> bool:
+        """Whether the caller is a member or guest of a workspace."""
+        row = await self._transaction.one(
+            "SELECT %(workspace)s = ANY(documents.my_workspaces()) AS here", {"workspace": workspace_id}
+        )
+        return bool(row and row["here"])
+
+    async def create(self, document: dict[str, Any], body: Body, *, alone: bool = True) -> Row | None:
         """Insert head, body, version 1 and event; None if the caller may not create there.
 
-        Raises `DocumentExistsError`.
+        `alone`: nothing follows in the same transaction. Raises `DocumentExistsError`.
         """
         try:
-            rows = await self._transaction.single(
-                CREATE,
+            run = self._transaction.single if alone else self._transaction.all
+            rows = await run(
+                CREATE_IN_FOLDER if document["folder"] else CREATE,
                 {
                     **document,
                     **self._content(body, Write("create")),
                     **self._event(DocumentCreated, {}),
-                    "field_versions": Jsonb({"title": 1, "language": 1}),
+                    "field_versions": Jsonb({"title": 1, "language": 1, "place": 1}),
                 },
             )
         except pg.UniqueViolation as error:
             raise DocumentExistsError from error
-        return _first(rows)
+        return heads.first(rows)
 
     async def save(self, document_id: UUID, body: Body, write: Write, expected: int) -> Row | None:
         """Set the content if nobody changed it since version `expected`; None if that, the rights or the state fail."""
@@ -200,66 +225,55 @@ class DocumentRepository:
                 **self._event(DocumentUpdated, {"merged": write.merged, "origin": write.origin}),
             },
         )
-        return _first(rows)
+        return heads.first(rows)
 
-    async def update(self, document_id: UUID, changes: dict[str, Any], event: type[DocumentState], **extra: Any) -> Row:
-        """Set head columns of a row locked before, count the version, tell the others.
+    async def update(self, head: Row, changes: dict[str, Any], event: type[DocumentState], **extra: Any) -> Row:
+        """Set columns of a row locked before, count the version, tell the others.
 
-        A changed `title` or `language` notes the version that changed it.
+        A changed `title`, `language` or place notes the version that changed it.
         """
-        fields = [name for name in ("title", "language") if name in changes]
-        columns = {name: changes.get(name) for name in ("title", "language", "trashed_at", "trashed_by")}
-        assignments = ", ".join(
-            f"{name} = %({name})s" for name in ("title", "language", "trashed_at", "trashed_by") if name in changes
-        )
+        assignments = ", ".join(f"{name} = %({name})s" for name in changes)
+        moved = {"root": "access_root_id", "workspace": "workspace_id"}
+        before = {
+            f"previous_{name}_id": str(head[column])
+            for name, column in moved.items()
+            if changes.get(column, head[column]) != head[column]
+        }
         row = await self._transaction.one(
             f"""
             WITH head AS (
-                UPDATE documents.document AS d SET {assignments}, version = d.version + 1, updated_at = now(),
-                    updated_by = %(user)s,
+                UPDATE documents.document AS d SET {assignments}, version = d.version + 1,
+                    updated_at = CASE WHEN %(seen)s THEN now() ELSE d.updated_at END, updated_by = %(user)s,
                     field_versions = d.field_versions || coalesce(
                         (SELECT jsonb_object_agg(f, d.version + 1) FROM unnest(%(fields)s::text[]) AS f), '{{}}')
-                FROM documents.access_member m
-                WHERE d.id = %(id)s AND m.workspace_id = d.workspace_id AND m.user_id = %(user)s AND NOT m.removed
-                RETURNING {HEAD}, m.role, m.version AS access_version
-            ), {_OUTBOX}
+                WHERE d.id = %(id)s
+                RETURNING {HEAD}
+            ), {heads.DOCUMENT_EVENT}
             SELECT * FROM head""",
             {
-                **columns,
-                "id": document_id,
+                **changes,
+                "id": head["id"],
                 "user": self._principal.user_id,
-                "fields": fields,
-                **self._event(event, extra),
+                "seen": not changes.keys() <= _PLACE,
+                "fields": [field for field, columns in _FIELDS.items() if not columns.isdisjoint(changes)],
+                **self._event(event, extra | before),
             },
         )
         assert row is not None  # noqa: S101 - locked by find_for_update in this transaction
-        return row
+        return row | {"role": head["role"]}
 
     async def list_in(
-        self, workspace_id: UUID, *, sort: str, trashed: bool, after: Sequence[Any] | None, filters: dict[str, Any],
-        limit: int,
-    ) -> list[Row]:  # fmt: skip
+        self, workspace_id: UUID, *, sort: str, after: Sequence[Any] | None, filters: dict[str, Any], limit: int
+    ) -> list[Row]:
         """One row more than `limit`, in order, with the caller's role in each."""
-        order = ORDERS[sort]
-        conditions: list[str] = ["d.workspace_id = %(workspace)s"]
-        conditions.append("d.trashed_at IS NOT NULL" if trashed else "d.trashed_at IS NULL")
-        if after:
-            conditions.append(order.after)
-        if filters.get("q_title"):
-            conditions.append("strpos(lower(d.title), lower(%(q_title)s)) > 0")
-        if filters.get("updated_since"):
-            conditions.append("d.updated_at >= %(updated_since)s")
-        where = " AND ".join(conditions)
         return await self._transaction.single(
-            f"SELECT {HEAD}, m.role FROM documents.document d {MEMBER} WHERE {where} "
-            f"ORDER BY {order.order} LIMIT %(limit)s",
+            list_statement(sort, filters, after),
             {
+                **filters,
                 "workspace": workspace_id,
-                "user": self._principal.user_id,
                 "after": after[0] if after else None,
                 "after_id": after[1] if after else None,
                 "limit": limit + 1,
-                **filters,
             },
         )
 
@@ -311,10 +325,4 @@ class DocumentRepository:
         }
 
     def _event(self, event: type[DocumentState], extra: dict[str, Any]) -> dict[str, Any]:
-        self._transaction.will_tell()
-        return {
-            "event_id": uuid7(),
-            "event_type": event.type,
-            "event_extra": Jsonb(extra),
-            "headers": Jsonb(messaging.headers(self._principal)),
-        }
+        return heads.told(self._transaction, self._principal, event, extra)

@@ -1,14 +1,15 @@
-"""HTTP in, one service call, out."""
+"""Documents, their contents and versions."""
 
 from base64 import b64encode
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
+from common.access import RANKED
 from common.auth import Principal
 from common.dependencies import BEARER
 from common.errors import UnsupportedMediaTypeError
@@ -16,12 +17,13 @@ from common.idempotency import json_response
 from common.pagination import DEFAULT_LIMIT, Cursor, Limit
 from common.preconditions import RequiredVersion, SeenVersion, etag, not_modified
 
-from . import schemas
-from .dependencies import Documents, Key, WriteTerms
-from .schemas import (
+from .. import schemas
+from ..dependencies import Documents, Key, WriteTerms
+from ..schemas import (
     ContentEdit,
     ContentWrite,
     DocumentCreate,
+    DocumentMove,
     DocumentPage,
     DocumentRead,
     DocumentSaved,
@@ -33,14 +35,14 @@ from .schemas import (
     VersionPage,
     VersionRead,
 )
-from .service import Saved
+from ..service import Saved
 
 router = APIRouter(prefix="/v1/documents", tags=["documents"], dependencies=[BEARER])
-internal = APIRouter()
 
 VersionNumber = Annotated[int, Path(ge=1, le=2**53)]
 VersionQuery = Annotated[int | None, Query(ge=0, le=2**53)]
 TitleQuery = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="Part of the title")]
+FolderQuery = Annotated[UUID | Literal["top"] | None, Query(description="What lies in this folder, or at the top")]
 
 MARKDOWN = "text/markdown; charset=utf-8"
 _MARKDOWN_BODY = {"content": {"text/markdown": {"schema": {"type": "string"}}}}
@@ -67,6 +69,7 @@ async def create_document(body: DocumentCreate, documents: Documents, key: Key) 
 async def list_documents(
     documents: Documents,
     workspace_id: UUID,
+    folder_id: FolderQuery = None,
     q_title: TitleQuery = None,
     updated_since: datetime | None = None,
     state: State = "active",
@@ -78,10 +81,15 @@ async def list_documents(
     items, next_cursor = await documents.list_page(
         workspace_id,
         sort=sort.value,
-        trashed=state == "trashed",
         cursor=cursor,
         limit=limit,
-        filters={"q_title": q_title, "updated_since": updated_since},
+        filters={
+            "folder_id": None if folder_id == "top" else folder_id,
+            "top": folder_id == "top",
+            "q_title": q_title,
+            "updated_since": updated_since,
+            "trashed": state == "trashed",
+        },
     )
     return json_response({"items": [schemas.document(item) for item in items], "next_cursor": next_cursor})
 
@@ -131,6 +139,13 @@ async def update_document(
 ) -> Response:
     """Change metadata; only a field somebody else changed since `If-Match` is a conflict."""
     head = await documents.update(document_id, body, base=version)
+    return json_response(schemas.document(head), headers={"ETag": etag(head["version"])})
+
+
+@router.post("/{document_id}/move", response_model=DocumentRead)
+async def move_document(document_id: UUID, body: DocumentMove, documents: Documents, version: SeenVersion) -> Response:
+    """Put into a folder, or to the top, of its workspace; it comes under the access rules of that place."""
+    head = await documents.move(document_id, body, base=version)
     return json_response(schemas.document(head), headers={"ETag": etag(head["version"])})
 
 
@@ -216,7 +231,7 @@ def _saved(saved: Saved) -> Response:
 
 def _conditional(request: Request, head: dict[str, Any], more: dict[str, Any] | None = None) -> Response:
     viewer: Principal = request.state.user
-    tag = etag(head["version"], f"{viewer.user_id.hex[-8:]}{head['access_version']:x}")
+    tag = etag(head["version"], f"{viewer.user_id.hex[-8:]}{RANKED.index(head['role']):x}")
     if not_modified(request, tag):
         return Response(status_code=304, headers={"ETag": tag})
     return json_response({**schemas.document(head), **(more or {})}, headers={"ETag": tag})

@@ -1,0 +1,68 @@
+"""What a row of a document or folder shows, and the events its changes write: parts of other modules' statements."""
+
+from typing import Any, Final
+
+from psycopg.types.json import Jsonb
+
+from common import messaging
+from common.auth import Principal
+from common.contracts import Event
+from common.database import Row, Transaction
+from common.identifiers import uuid7
+
+# A folder the caller may not know of, or one in the trash, is not shown as the place of what is theirs.
+DOCUMENT: Final = (
+    "d.id, d.workspace_id, d.title, d.language, d.kind, d.version, d.content_version, d.body_sha256, d.size, "
+    "d.access_root_id, d.created_at, d.created_by, d.updated_at, d.updated_by, d.trashed_at, d.folder_id, d.position, "
+    "d.trashed_with, CASE WHEN d.access_root_id <> d.id THEN d.folder_id ELSE (SELECT f.id FROM documents.folder f "
+    "WHERE f.id = d.folder_id AND f.trashed_at IS NULL) END AS shown_folder_id, "
+    "d.access_root_id = d.id AND (SELECT NOT r.inherits FROM documents.access_root r WHERE r.root_id = d.id) "
+    "AS restricted, d.created_by = (SELECT documents.app_user()) AND d.access_root_id <> d.id AS made_it"
+)
+FOLDER: Final = (
+    "f.id, f.workspace_id, f.access_root_id, f.parent_id, f.name, f.position, f.version, f.created_at, f.created_by, "
+    "f.updated_at, f.updated_by, f.trashed_at, f.trashed_with, CASE WHEN f.access_root_id <> f.id THEN f.parent_id "
+    "ELSE (SELECT p.id FROM documents.folder p WHERE p.id = f.parent_id AND p.trashed_at IS NULL) END "
+    "AS shown_parent_id, "
+    "f.access_root_id = f.id AND (SELECT NOT r.inherits FROM documents.access_root r WHERE r.root_id = f.id) "
+    "AS restricted"
+)
+_DOCUMENT_DATA: Final = (
+    "jsonb_build_object('document_id', id, 'workspace_id', workspace_id, 'access_root_id', access_root_id, "
+    "'version', version, 'content_version', content_version, 'content_hash', body_sha256, 'size', size, "
+    "'title', title, 'language', language, 'kind', kind, 'folder_id', folder_id, 'position', position)"
+)
+_FOLDER_DATA: Final = (
+    "jsonb_build_object('folder_id', id, 'workspace_id', workspace_id, 'access_root_id', access_root_id, "
+    "'parent_id', parent_id, 'name', name, 'position', position, 'version', version)"
+)
+
+
+def _outbox(event_id: str, data: str) -> str:
+    return (
+        "event AS (INSERT INTO documents.outbox (event_id, type, aggregate_id, aggregate_version, data, headers) "
+        f"SELECT {event_id}, %(event_type)s::text, id, version, {data} || %(event_extra)s::jsonb, %(headers)s::jsonb "
+        "FROM head)"
+    )
+
+
+#: Appended to statements whose `head` are the changed rows: their events in the same round trip.
+DOCUMENT_EVENT: Final = _outbox("%(event_id)s::uuid", _DOCUMENT_DATA)
+DOCUMENT_EVENTS: Final = _outbox("gen_random_uuid()", _DOCUMENT_DATA)
+FOLDER_EVENTS: Final = _outbox("gen_random_uuid()", _FOLDER_DATA)
+
+
+def told(transaction: Transaction, principal: Principal, event: type[Event], extra: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of the statements above."""
+    transaction.will_tell()
+    return {
+        "event_id": uuid7(),
+        "event_type": event.type,
+        "event_extra": Jsonb(extra),
+        "headers": Jsonb(messaging.headers(principal)),
+    }
+
+
+def first(rows: list[Row]) -> Row | None:
+    """The first row or None."""
+    return rows[0] if rows else None

@@ -1,0 +1,29 @@
+"""What other services may ask: access roots as facts, revocations. Never routed publicly."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from common import revocations
+from common.dependencies import internal_caller
+from common.errors import BadRequestError
+
+from ..dependencies import SCHEMA, RootFacts
+
+MAX_ROOTS = 100
+
+router = APIRouter(prefix="/internal", dependencies=[internal_caller()])
+router.include_router(revocations.routes(SCHEMA))
+
+
+@router.get("/roots")
+async def list_roots(
+    ids: Annotated[str, Query(max_length=4000, description="Up to 100 ids, separated by commas")], roots: RootFacts
+) -> dict[str, list[dict[str, Any]]]:
+    """Access roots with their grants as versioned facts, removed ones included; unknown ones are left out."""
+    try:
+        wanted = [UUID(id_) for id_ in ids.split(",")]
+    except ValueError as error:
+        raise BadRequestError("ids: UUIDs, separated by commas") from error
+    return {"roots": await roots.facts(wanted[:MAX_ROOTS])}
