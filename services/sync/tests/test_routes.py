@@ -213,3 +213,37 @@ async def test_long_chains_are_verified_call_by_call(people, log, monkeypatch):
 )
 async def test_bad_parameters(audited, params):
     problem(await audited[0].http.get("/v1/sync/log", params=params), 422, "validation_error")
+
+
+async def names_in(person, document, **params):
+    """Titles the log tells of a document."""
+    found = await entries(person, document_id=document, limit=200, **params)
+    return {(entry["data"] or {}).get("title") for entry in found}
+
+
+async def test_a_title_is_told_only_to_who_may_read_the_document_now(people):
+    ada, admin = await people.person("Ada"), await people.person("Admin")
+    workspace = await people.workspace(ada)
+    await people.join(workspace, admin, "admin")
+    document = (await people.document(ada, workspace, "a\n", title="Layoffs"))["id"]
+    async with asyncio.timeout(20):
+        while await names_in(admin, document, workspace_id=workspace) != {"Layoffs"}:
+            await asyncio.sleep(0.05)
+    rules = {"restricted": True}
+    assert (await ada.http.put(f"/v1/documents/{document}/access", json=rules)).status_code == 200
+    async with asyncio.timeout(1):
+        while await names_in(admin, document, workspace_id=workspace) != {None}:
+            await asyncio.sleep(0.01)
+    assert await names_in(ada, document, workspace_id=workspace) == {"Layoffs"}
+    async with asyncio.timeout(20):
+        while not await entries(admin, workspace_id=workspace, type="documents.root."):
+            await asyncio.sleep(0.05)
+    [told] = await entries(admin, workspace_id=workspace, type="documents.root.")
+    assert (told["actor"], told["data"]["inherits"]) == (str(ada.id), False)
+    assert "restricted" in told["data"]["change"]
+    assert await names_in(admin, document, workspace_id=workspace, root_id=document) == {None}
+    assert await names_in(ada, document, workspace_id=workspace, root_id=document) == {"Layoffs"}
+    verified = await admin.http.get("/v1/sync/log/verify", params={"workspace_id": workspace, "root_id": document})
+    assert (verified.json()["intact"], verified.json()["seq"]) == (True, 1)
+    other = await admin.http.get("/v1/sync/log", params={"workspace_id": workspace, "root_id": str(uuid7())})
+    problem(other, 404, "root_not_found")

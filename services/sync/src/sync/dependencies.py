@@ -110,8 +110,9 @@ def gap_service(platform: Platform) -> GapService:
 async def audit_service(request: Request, user: CurrentUser, transaction: UserTransaction) -> AuditService:
     """The log on behalf of the caller; changed memberships are confirmed first."""
     own: Resources = request.app.state.resources
+    platform: Platform = request.app.state.platform
     await own.access.refresh(user.user_id)
-    return AuditService(LogReader(transaction, user.user_id), own.access, user)
+    return AuditService(LogReader(transaction, user.user_id), own.access, user, platform.revocations.nodes)
 
 
 Audit = Annotated[AuditService, Depends(audit_service, scope="function")]

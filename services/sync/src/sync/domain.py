@@ -166,6 +166,7 @@ def check(scope: Scope, start: Checked, rows: Iterable[Mapping[str, Any]]) -> Ch
 
 _ENTITIES: Final = {
     "documents.document": "document",
+    "documents.folder": "folder",
     "auth-gateway.membership": "member",
     "auth-gateway.workspace": "workspace",
 }
@@ -187,9 +188,26 @@ def items(events: Iterable[Envelope]) -> list[dict[str, Any]]:
             "content_hash": event.data.get("content_hash"),
             "size": event.data.get("size"),
             "title": event.data.get("title") or event.data.get("name"),
-            "removed": bool(event.data.get("removed")) or event.type.startswith("documents.document.trashed."),
+            "removed": bool(event.data.get("removed")) or event.type.split(".")[2] == "trashed",
             "data": dict(event.data),
             "changed_at": event.time,
         }
         for (entity, _), event in sorted(newest.items())
     ]
+
+
+NAMES: Final = ("title", "name")
+
+
+def named(type_: str) -> bool:
+    """Whether events of a type say what a document or folder is called."""
+    return type_.startswith(("documents.document.", "documents.folder."))
+
+
+def nameless(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the log without the name in its data."""
+    details = row["personal"]
+    data = details and details.get("data")
+    if not data:
+        return dict(row)
+    return {**row, "personal": {**details, "data": {key: value for key, value in data.items() if key not in NAMES}}}

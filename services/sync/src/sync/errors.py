@@ -22,3 +22,10 @@ class RoleInsufficientError(ForbiddenError):
 
     code = "role_insufficient"
     title = "Your role does not allow this"
+
+
+class RootNotFoundError(NotFoundError):
+    """No folder or document of the workspace with access rules of its own has this id."""
+
+    code = "root_not_found"
+    title = "No such access root"

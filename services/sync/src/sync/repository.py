@@ -185,6 +185,22 @@ class LogReader:
         )
         return row["role"] if row else None
 
+    async def is_root_in(self, workspace_id: UUID, root_id: UUID) -> bool:
+        """Whether a workspace has, or had, this access root."""
+        row = await self._transaction.one(
+            "SELECT 1 FROM sync.access_root WHERE root_id = %(root)s AND workspace_id = %(workspace)s",
+            {"root": root_id, "workspace": workspace_id},
+        )
+        return row is not None
+
+    async def readable(self, ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Those of these documents and folders the caller may read, with the version we know of each."""
+        rows = await self._transaction.all(
+            "SELECT id, version FROM sync.item WHERE entity IN ('document', 'folder') AND id = ANY(%(ids)s)",
+            {"ids": list(ids)},
+        )
+        return {row["id"]: row["version"] for row in rows}
+
     async def page(self, scope: Scope, filters: dict[str, Any], before: int | None, limit: int) -> list[Row]:
         """One entry more than `limit`, newest first."""
         conditions = [condition for name, condition in _FILTERS.items() if filters.get(name) is not None]

@@ -14,7 +14,7 @@ from common.messaging import Envelope, UnreadableEventError
 
 from . import domain
 from .domain import Admission, Checked, Scope
-from .errors import EntryNotFoundError, RoleInsufficientError, WorkspaceNotFoundError
+from .errors import EntryNotFoundError, RoleInsufficientError, RootNotFoundError, WorkspaceNotFoundError
 from .repository import LogReader, LogWriter
 
 log = logging.getLogger(__name__)
@@ -89,29 +89,47 @@ class LogService:
 class AuditService:
     """The log as one caller may read it."""
 
-    def __init__(self, reader: LogReader, access: AccessProjection, principal: Principal) -> None:
+    def __init__(
+        self, reader: LogReader, access: AccessProjection, principal: Principal, placements: Mapping[UUID, int]
+    ) -> None:
         self._reader = reader
         self._access = access
         self._principal = principal
+        self._placements = placements
 
     async def list_page(
-        self, workspace_id: UUID | None, filters: dict[str, Any], cursor: str | None, limit: int
+        self,
+        workspace_id: UUID | None,
+        root_id: UUID | None,
+        filters: dict[str, Any],
+        cursor: str | None,
+        limit: int,
     ) -> tuple[list[Row], str | None]:
-        """Entries of a workspace (owners and admins), or of the caller's own scope; newest first.
+        """Entries of a workspace or a root in it (owners and admins), or of the caller's own scope; newest first.
 
-        Raises `WorkspaceNotFoundError`, `RoleInsufficientError`, `CursorInvalidError`.
+        What a document or folder is called is told only to who may read it now. Raises `WorkspaceNotFoundError`,
+        `RootNotFoundError`, `RoleInsufficientError`, `CursorInvalidError`.
         """
-        scope = await self._scope(workspace_id)
+        scope = await self._scope(workspace_id, root_id)
         before = pagination.decode(cursor, int)[0] if cursor else None
-        return pagination.page(await self._reader.page(scope, filters, before, limit), limit, "seq")
+        rows, next_cursor = pagination.page(await self._reader.page(scope, filters, before, limit), limit, "seq")
+        return await self._without_names(rows), next_cursor
 
-    async def verify(self, workspace_id: UUID | None, after: int) -> tuple[Checked, bool]:
+    async def _without_names(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows, without the names of what the caller may not read, or of what was moved or restricted just now."""
+        ids = {row["aggregate_id"] for row in rows if domain.named(row["type"])}
+        readable = await self._reader.readable(list(ids)) if ids else {}
+        announced = self._placements
+        hidden = {id_ for id_ in ids if readable.get(id_, 0) < announced.get(id_, 1)}
+        return [domain.nameless(row) if row["aggregate_id"] in hidden else row for row in rows]
+
+    async def verify(self, workspace_id: UUID | None, root_id: UUID | None, after: int) -> tuple[Checked, bool]:
         """Recompute the hash chain behind entry `after`; how far it holds, and whether that is its end.
 
         The end must be the scope's head, which is kept apart: an end that was cut off is missed. Raises
         `EntryNotFoundError` if there is no entry `after`.
         """
-        scope = await self._scope(workspace_id)
+        scope = await self._scope(workspace_id, root_id)
         head = await self._reader.head(scope)
         start = await self._reader.hash_at(scope, after) if after else domain.GENESIS
         if start is None:
@@ -122,7 +140,7 @@ class AuditService:
             await self._reader.release()
             checked = domain.check(scope, checked, rows)
             if len(rows) < CHECKED_AT_ONCE and checked.broken_at is None:
-                await self._scope(workspace_id)  # a role lost meanwhile hides entries, too
+                await self._scope(workspace_id, root_id)  # a role lost meanwhile hides entries, too
                 return await self._against(head, scope, checked), True
         return checked, checked.broken_at is not None
 
@@ -134,7 +152,7 @@ class AuditService:
             return checked._replace(broken_at=head["seq"])
         return checked
 
-    async def _scope(self, workspace_id: UUID | None) -> Scope:
+    async def _scope(self, workspace_id: UUID | None, root_id: UUID | None) -> Scope:
         if workspace_id is None:
             return Scope("user", self._principal.user_id)
         role = await self._reader.role_in(workspace_id)
@@ -146,7 +164,9 @@ class AuditService:
                 raise WorkspaceNotFoundError
         if not allows(role, Action.MANAGE):
             raise RoleInsufficientError
-        return Scope("root", workspace_id)
+        if root_id and root_id != workspace_id and not await self._reader.is_root_in(workspace_id, root_id):
+            raise RootNotFoundError
+        return Scope("root", root_id or workspace_id)
 
 
 class GapService:
