@@ -1,0 +1,436 @@
+"""Random trees, rules, moves and members: pure decision, row-level security, lists and other services' copies agree.
+
+Each history runs the real verbs in one transaction that is never committed. A model beside it holds what was done; each
+answer of PostgreSQL is compared with `common.access.role_at` on it. `make test` runs some, `make test-slow` 2,000.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg.rows import dict_row
+
+from common.access import Action, Membership, Projections, Role, Root, allows, role_at
+from common.auth import Principal
+from common.errors import ServiceError
+from common.objects import FolderStore
+from common.revocations import Announcer
+from documents.repository import DocumentRepository, RootRepository, TreeRepository
+from documents.schemas import DocumentCreate, DocumentMove, FolderCreate, FolderUpdate
+from documents.service import AccessService, DocumentService, FolderService, Placer, Workbench
+from documents.storage import BodyStore
+
+PEOPLE, GROUPS = 4, 2
+ROLES = tuple(role.value for role in Role)
+GRANTED = tuple(role for role in ROLES if role != "guest")
+
+who, node, group = st.sampled_from((0, 0, 0, 1, 1, 2, 3)), st.integers(0, 11), st.integers(0, GROUPS - 1)
+principal = st.one_of(st.tuples(st.just("user"), who), st.tuples(st.just("group"), group))
+steps = st.one_of(
+    st.tuples(st.just("folder"), who, node),
+    st.tuples(st.just("document"), who, node, st.booleans()),
+    st.tuples(st.just("move"), who, node, node),
+    st.tuples(st.just("move"), who, node, node),
+    st.tuples(st.just("restrict"), who, node, st.booleans()),
+    st.tuples(st.just("restrict"), who, node, st.booleans()),
+    st.tuples(st.just("grant"), who, node, principal, st.sampled_from(GRANTED)),
+    st.tuples(st.just("grant"), who, node, principal, st.sampled_from(GRANTED)),
+    st.tuples(st.just("revoke"), who, node, principal),
+    st.tuples(st.just("clear"), who, node),
+    st.tuples(st.just("trash"), who, node),
+    st.tuples(st.just("restore"), who, node),
+    st.tuples(st.just("member"), who, st.sampled_from((*ROLES, None))),
+    st.tuples(st.just("group"), who, group, st.booleans()),
+)
+
+
+@dataclass
+class Node:
+    """What the model knows of a folder or document."""
+
+    id: UUID
+    kind: str
+    parent: "Node | None"
+    maker: int
+    inherits: bool = True
+    grants: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ruled(self) -> bool:
+        return not self.inherits or bool(self.grants)
+
+
+class Bound:
+    """A transaction of the service's own kind on a connection that plays several roles and never commits."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[dict[str, Any]]) -> None:
+        self._connection = connection
+        self.after_commit: list[Any] = []
+
+    def will_tell(self) -> None:
+        """Nobody is told."""
+
+    async def execute(self, statement: str, params: Any = None) -> Any:
+        return await self._connection.execute(statement, params)
+
+    async def all(self, statement: str, params: Any = None) -> list[dict[str, Any]]:
+        return await (await self.execute(statement, params)).fetchall()
+
+    single = all  # noqa: A003
+
+    async def one(self, statement: str, params: Any = None) -> dict[str, Any] | None:
+        return await (await self.execute(statement, params)).fetchone()
+
+    async def release(self) -> None:
+        """Reads so far stay: there is but one transaction."""
+
+
+class NobodyElse:
+    """A projection there is nothing to learn for."""
+
+    async def learn(self, _user_id: UUID) -> bool:
+        return False
+
+
+class History:
+    """People, groups, one workspace, and what they do in it."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[dict[str, Any]], bodies: BodyStore) -> None:
+        self.connection = connection
+        self.workspace = uuid4()
+        self.people = [uuid4() for _ in range(PEOPLE)]
+        self.groups = [uuid4() for _ in range(GROUPS)]
+        self.roles: list[str | None] = ["owner", "editor", "viewer", "guest"]
+        self.teams: list[set[int]] = [set() for _ in range(GROUPS)]
+        self.nodes: list[Node] = []
+        self._bodies = bodies
+        self._version = 0
+        self._transaction: Any = Bound(connection)
+
+    async def begin(self) -> None:
+        for number in range(PEOPLE):
+            await self.keep_member(number)
+        await self.as_role("documents_worker")
+        for id_ in self.groups:
+            await self.connection.execute(
+                "INSERT INTO documents.access_group VALUES (%s, %s, 'Team', false, 1)", (id_, self.workspace)
+            )
+        for above in (None, 0, 1, 0):  # a tree to begin with: each folder with a document in it
+            parent = None if above is None else self.nodes[2 * above]
+            for kind, rest in (("folder", [parent]), ("document", [parent, False])):
+                await self.begin_with(kind, rest)
+
+    async def begin_with(self, kind: str, rest: list[Any]) -> None:
+        await self.as_role("documents", 0)
+        (await getattr(self, f"_{kind}")(self.services(0), 0, rest[0], rest))()
+
+    async def as_role(self, role: str, person: int | None = None) -> None:
+        await self.connection.execute(f"SET LOCAL ROLE {role}")
+        user = str(self.people[person]) if person is not None else ""
+        await self.connection.execute("SELECT set_config('app.user_id', %s, true)", (user,))
+
+    async def keep_member(self, number: int) -> None:
+        self._version += 1
+        role = self.roles[number]
+        fact = {
+            "user_id": self.people[number], "workspace_id": self.workspace, "role": role or "viewer",
+            "removed": role is None, "version": self._version,
+        }  # fmt: skip
+        for schema in ("documents", "collab"):
+            await self.as_role(f"{schema}_worker")
+            await Projections(schema).keep_members(self._transaction, [fact])
+
+    async def keep_in_group(self, number: int, team: int, *, removed: bool) -> None:
+        self._version += 1
+        (self.teams[team].discard if removed else self.teams[team].add)(number)
+        fact = {
+            "user_id": self.people[number], "group_id": self.groups[team], "workspace_id": self.workspace,
+            "removed": removed, "version": self._version,
+        }  # fmt: skip
+        for schema in ("documents", "collab"):
+            await self.as_role(f"{schema}_worker")
+            await Projections(schema).keep_group_members(self._transaction, [fact])
+
+    # The model
+
+    def memberships(self, number: int) -> dict[UUID, Membership]:
+        role = self.roles[number]
+        teams = [id_ for id_, team in zip(self.groups, self.teams, strict=True) if number in team]
+        return {self.workspace: Membership(role, teams)} if role else {}
+
+    def root_of(self, node: Node | None) -> UUID:
+        while node and not node.ruled:
+            node = node.parent
+        return node.id if node else self.workspace
+
+    def roots(self) -> dict[UUID, Root]:
+        return {
+            node.id: Root(
+                node.id, self.workspace, self.root_of(node.parent), node.inherits,
+                {UUID(key.split(":")[1]): role for key, role in node.grants.items()},
+            )
+            for node in self.nodes if node.ruled
+        }  # fmt: skip
+
+    def role(self, number: int, node: Node | None) -> str | None:
+        return role_at(self.root_of(node), self.people[number], self.memberships(number), self.roots())
+
+    # The steps
+
+    async def take(self, step: tuple[Any, ...]) -> None:
+        kind, number, *rest = step
+        if kind == "member":
+            self.roles[number] = rest[0]
+            await self.keep_member(number)
+        elif kind == "group":
+            await self.keep_in_group(number, rest[0], removed=rest[1])
+        else:
+            await self.act(kind, number, rest)
+
+    async def act(self, kind: str, number: int, rest: list[Any]) -> None:
+        """A verb of the service; what is refused changes nothing, what is allowed needs the right for it."""
+        target = self.nodes[rest[0] % len(self.nodes)]
+        await self.as_role("documents", number)
+        try:
+            async with self.connection.transaction():
+                done = await getattr(self, f"_{kind}")(self.services(number), number, target, rest)
+        except ServiceError:
+            return
+        done()
+
+    def services(self, number: int) -> tuple[DocumentService, FolderService, dict[str, AccessService]]:
+        user = Principal(self.people[number], uuid4(), 0)
+        nobody: Any = NobodyElse()
+        announcer: Any = Announcer("documents", None, None)  # type: ignore[arg-type] - what waits for a commit is not run
+        documents = DocumentRepository(self._transaction, user)
+        tree, roots = TreeRepository(self._transaction, user), RootRepository(self._transaction, user)
+        placer = Placer(documents, tree, roots, announcer)
+        rules = {
+            kind: AccessService(kind, documents, tree, roots, placer, announcer, nobody, user)
+            for kind in ("document", "folder")
+        }
+        return (
+            DocumentService(documents, self._bodies, Workbench(), placer, rules["document"], nobody, user),
+            FolderService(tree, documents, placer, rules["folder"], nobody, user),
+            rules,
+        )
+
+    def require(self, number: int, node: Node | None, action: Action) -> None:
+        assert allows(self.role(number, node), action), f"{action} was allowed to {self.role(number, node)}"
+
+    def may_rule(self, number: int, node: Node) -> None:
+        """Managers, owners of the workspace, and whoever made a document that has no rules of its own."""
+        role = self.role(number, node)
+        made = node.kind == "document" and node.maker == number and not node.ruled and allows(role, Action.EDIT)
+        assert made or allows(role, Action.MANAGE) or self.roles[number] == "owner"
+
+    async def _folder(self, services: Any, number: int, target: Node | None, _rest: Any) -> Any:
+        parent = target if target and target.kind == "folder" else None
+        body = FolderCreate(workspace_id=self.workspace, name="F", parent_id=parent and parent.id)
+        row = await services[1].create(body, _claim)
+
+        def done() -> None:
+            self.require(number, parent, Action.EDIT)
+            self.nodes.append(Node(row["id"], "folder", parent, number))
+
+        return done
+
+    async def _document(self, services: Any, number: int, target: Node | None, rest: Any) -> Any:
+        parent = target if target and target.kind == "folder" else None
+        body = DocumentCreate(
+            workspace_id=self.workspace, title="D", folder_id=parent and parent.id, restricted=rest[1]
+        )
+        row = await services[0].create(body, _claim)
+
+        def done() -> None:
+            self.require(number, parent, Action.EDIT)
+            made = Node(row["id"], "document", parent, number)
+            if rest[1]:
+                made.inherits, made.grants = False, {f"user:{self.people[number]}": "owner"}
+            self.nodes.append(made)
+
+        return done
+
+    async def _move(self, services: Any, number: int, target: Node, rest: Any) -> Any:
+        place = self.nodes[rest[1] % len(self.nodes)]
+        parent = place if place.kind == "folder" else None
+        if target.kind == "document":
+            await services[0].move(target.id, DocumentMove(folder_id=parent and parent.id), base=None)
+        else:
+            head = await services[1].get(target.id)
+            await services[1].update(target.id, FolderUpdate(parent_id=parent and parent.id), base=head["version"])
+
+        def done() -> None:
+            self.require(number, target, Action.EDIT)
+            if parent is not target.parent:
+                self.require(number, parent, Action.EDIT)
+            target.parent = parent
+
+        return done
+
+    async def _rules(self, services: Any, number: int, target: Node) -> Any:
+        """Take over into the model what the rules are now, which must be what was meant."""
+        await self.as_role("documents_worker")
+        row = await RootRepository(self._transaction, None).find(target.id)
+        await self.as_role("documents", number)
+        return row
+
+    async def _restrict(self, services: Any, number: int, target: Node, rest: Any) -> Any:
+        return await self._ruled(services, number, target, services[2][target.kind].put(
+            target.id, rest[1], None, base=None
+        ), inherits=not rest[1])  # fmt: skip
+
+    async def _grant(self, services: Any, number: int, target: Node, rest: Any) -> Any:
+        key = self.key(rest[1])
+        return await self._ruled(
+            services, number, target, services[2][target.kind].grant(target.id, key, rest[2]), given={key: rest[2]}
+        )
+
+    async def _revoke(self, services: Any, number: int, target: Node, rest: Any) -> Any:
+        key = self.key(rest[1])
+        return await self._ruled(
+            services, number, target, services[2][target.kind].revoke(target.id, key), given={key: None}
+        )
+
+    async def _clear(self, services: Any, number: int, target: Node, _rest: Any) -> Any:
+        return await self._ruled(
+            services, number, target, services[2][target.kind].clear(target.id), inherits=True, given=None
+        )
+
+    async def _ruled(
+        self, services: Any, number: int, target: Node, work: Any, *, inherits: bool | None = None, given: Any = ()
+    ) -> Any:
+        await work
+        row = await self._rules(services, number, target)
+
+        def done() -> None:
+            self.may_rule(number, target)
+            wanted = {} if given is None else {**target.grants, **dict(given or {})}
+            wanted = {key: role for key, role in wanted.items() if role}
+            closed = target.inherits if inherits is None else inherits
+            found = (row["inherits"], row["grants"]) if row else (True, {})
+            mine = f"user:{self.people[number]}"
+            assert found in ((closed, wanted), (closed, {mine: "owner", **wanted}))
+            target.inherits, target.grants = found[0], dict(found[1])
+
+        return done
+
+    async def _trash(self, services: Any, number: int, target: Node, _rest: Any) -> Any:
+        await services[0 if target.kind == "document" else 1].trash(target.id, base=None)
+        return lambda: self.require(number, target, Action.DELETE)
+
+    async def _restore(self, services: Any, number: int, target: Node, _rest: Any) -> Any:
+        row = await services[0 if target.kind == "document" else 1].restore(target.id, base=None)
+        parent = row["folder_id"] if target.kind == "document" else row["parent_id"]
+
+        def done() -> None:
+            self.require(number, target, Action.DELETE)
+            target.parent = next((node for node in self.nodes if node.id == parent), None)
+
+        return done
+
+    def key(self, chosen: tuple[str, int]) -> str:
+        kind, number = chosen
+        return f"{kind}:{(self.people if kind == 'user' else self.groups)[number]}"
+
+    # What PostgreSQL says
+
+    async def check(self) -> None:
+        await self.as_role("documents_worker")
+        facts = await RootRepository(self._transaction, None).facts([node.id for node in self.nodes])
+        told = [{**fact, "grants": dict(fact["grants"])} for fact in facts]
+        await self.as_role("collab_worker")
+        await Projections("collab").keep_roots(self._transaction, told)
+        for number in range(PEOPLE):
+            expected = {node.id: role for node in self.nodes if (role := self.role(number, node))}
+            await self.as_role("documents", number)
+            assert await self.visible(number) == expected.keys(), "row-level security"
+            assert await self.listed(number) == expected, "lists"
+            assert await self.named() == expected, "my_role()"
+            await self.as_role("collab", number)
+            assert await self.copied() == self.at_roots(number), "another service's copy"
+
+    async def visible(self, _number: int) -> set[UUID]:
+        rows = await self._transaction.all(
+            "SELECT id FROM documents.document UNION ALL SELECT id FROM documents.folder"
+        )
+        return {row["id"] for row in rows}
+
+    async def listed(self, number: int) -> dict[UUID, str]:
+        user = Principal(self.people[number], uuid4(), 0)
+        documents, tree = DocumentRepository(self._transaction, user), TreeRepository(self._transaction, user)
+        rows = []
+        for trashed in (False, True):
+            rows += await documents.list_in(
+                self.workspace, sort="-updated_at", after=None, filters={"trashed": trashed}, limit=100
+            )
+            rows += await tree.list_in(self.workspace, filters={"trashed": trashed}, after=None, limit=100)
+        return {row["id"]: row["role"] for row in rows}
+
+    async def named(self) -> dict[UUID, str]:
+        rows = await self._transaction.all(
+            "SELECT id, documents.my_role(access_root_id) AS role FROM documents.document "
+            "UNION ALL SELECT id, documents.my_role(access_root_id) FROM documents.folder"
+        )
+        return {row["id"]: row["role"] for row in rows}
+
+    def at_roots(self, number: int) -> dict[UUID, str]:
+        found = {id_: role_at(id_, self.people[number], self.memberships(number), self.roots())
+                 for id_ in (self.workspace, *self.roots())}  # fmt: skip
+        return {id_: role for id_, role in found.items() if role}
+
+    async def copied(self) -> dict[UUID, str]:
+        """Roots with rules; a root whose rules are empty means the same as the one above, and may stay."""
+        rows = await self._transaction.all("SELECT * FROM collab.my_access(%(id)s)", {"id": self.workspace})
+        ruled = {self.workspace, *self.roots()}
+        [mine] = await self._transaction.all("SELECT collab.my_roots() AS ids")
+        assert set(mine["ids"]) == {row["root_id"] for row in rows}
+        return {row["root_id"]: row["role"] for row in rows if row["root_id"] in ruled}
+
+
+async def _claim() -> None:
+    """No Idempotency-Key."""
+
+
+@pytest.fixture
+async def connection(environment: dict[str, str]) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
+    url = environment["MDC_ADMIN_DATABASE_URL"]
+    async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row, prepare_threshold=2) as opened:
+        yield opened
+        await opened.rollback()
+
+
+async def play(connection: psycopg.AsyncConnection[dict[str, Any]], folder: Any, taken: list[Any]) -> None:
+    await connection.rollback()
+    await connection.execute("SELECT 1")
+    history = History(connection, BodyStore(FolderStore(folder), inline_below=16_384, limit=1_000_000))
+    await history.begin()
+    for number, step in enumerate(taken):
+        await history.take(step)
+        if number % 6 == 0:
+            await history.check()
+    await history.check()
+
+
+def property_of(examples: int) -> Any:
+    return settings(
+        max_examples=examples, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+
+
+@property_of(60)
+@given(taken=st.lists(steps, min_size=8, max_size=30))
+async def test_all_answers_agree_on_some_histories(connection, tmp_path, taken) -> None:
+    await play(connection, tmp_path, taken)
+
+
+@pytest.mark.slow
+@property_of(2_000)
+@given(taken=st.lists(steps, min_size=8, max_size=40))
+async def test_all_answers_agree_on_2000_histories(connection, tmp_path, taken) -> None:
+    await play(connection, tmp_path, taken)
