@@ -1,7 +1,7 @@
 """The isolation matrix: every route of every service tried by every role, against the rules beside the routes.
 
-Generated from the OpenAPI documents: a route without a rule, or without a request to try it with, fails. Guests join
-with grants.
+Generated from the OpenAPI documents: a route without a rule, or without a request to try it with, fails. What is about
+one document or folder is tried on an open one, on a restricted one, and on one restricted to some with roles there.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from common.testing.people import People, Person
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("get", "put", "post", "delete", "patch")
-OUTSIDERS = ("removed", "stranger", "anonymous")
+OUTSIDERS = ("removed", "suspended", "stranger", "anonymous")
 WHO = (*OUTSIDERS, *reversed([role.value for role in Role]))
 JSON, NAME = "application/json", {"name": "Renamed"}
 SECRET = "x" * 43
@@ -37,14 +37,47 @@ BODIES: dict[str, Any] = {
     "POST /v1/workspaces": {"name": "Another"},
     "PATCH /v1/workspaces/{workspace_id}": NAME,
     "PATCH /v1/workspaces/{workspace_id}/members/{user_id}": {"role": "commenter"},
+    "POST /v1/workspaces/{workspace_id}/transfer": {"user_id": "{user_id}"},
+    "POST /v1/workspaces/{workspace_id}/groups": lambda: {"name": uuid4().hex},
+    "PATCH /v1/workspaces/{workspace_id}/groups/{group_id}": lambda: {"name": uuid4().hex},
+    "PATCH /v1/workspaces/{workspace_id}/groups/{group_id}/members": {"add": ["{user_id}"]},
     "POST /v1/workspaces/{workspace_id}/invitations": lambda: {"email": f"{uuid4().hex}@example.org", "role": "viewer"},
     "POST /v1/documents": {"workspace_id": "{workspace_id}", "title": "New"},
     "PATCH /v1/documents/{document_id}": {"title": "Renamed"},
     "PUT /v1/documents/{document_id}/content": {"content": "changed\n"},
     "PATCH /v1/documents/{document_id}/content": {"edits": [{"append": "more\n"}]},
+    "POST /v1/documents/{document_id}/move": {"folder_id": None},
+    "POST /v1/folders": {"workspace_id": "{workspace_id}", "name": "New"},
+    "PATCH /v1/folders/{folder_id}": NAME,
 }
-LISTS = ("/v1/documents", "/v1/sync/log", "/v1/sync/log/verify")
+for _node in ("documents", "folders"):
+    _path = f"/v1/{_node}/{{node_id}}"
+    BODIES |= {
+        f"PUT {_path}/access": {"grants": {"user:{user_id}": "viewer"}},
+        f"PUT {_path}/access/{{principal}}": {"role": "viewer"},
+        f"POST {_path}/access-requests": {"role": "owner"},
+        f"POST {_path}/access-requests/{{request_id}}/approve": {"role": "viewer"},
+    }
+LISTS = ("/v1/documents", "/v1/folders", "/v1/sync/log", "/v1/sync/log/verify")
 QUERIES = {path: {"workspace_id": "{workspace_id}"} for path in LISTS}
+QUERIES["DELETE /v1/workspaces/{workspace_id}"] = {"confirm": "Notes"}
+PLACES: dict[str, dict[str, str] | None] = {
+    "open": None,
+    "restricted": {"owner": "owner"},
+    "granted": {
+        "owner": "owner",
+        "admin": "viewer",
+        "editor": "commenter",
+        "viewer": "editor",
+        "guest": "owner",
+    },
+}
+"""Who has which role at a document or folder; None: the one in the workspace."""
+CONSUMING = {  # whoever may do this leaves the workspace other than it was
+    "DELETE /v1/workspaces/{workspace_id}",
+    "POST /v1/workspaces/{workspace_id}/leave",
+    "POST /v1/workspaces/{workspace_id}/transfer",
+}
 
 
 def rules_of(service: str) -> dict[str, str]:
@@ -85,29 +118,59 @@ class World:
     workspace: str
     persons: dict[str, Person]
 
-    async def target(self) -> dict[str, str]:
-        """Path parameters: a document, a member and an invitation nobody has touched."""
-        owner, member = self.persons["owner"], await self.people.person("Target")
-        await self.people.join(self.workspace, member, "viewer")
-        invited = {"email": f"{uuid4().hex}@example.org", "role": "viewer"}
-        invitation = await owner.http.post(f"/v1/workspaces/{self.workspace}/invitations", json=invited)
-        document = await self.people.document(owner, self.workspace, "text\n")
-        return {
-            "workspace_id": self.workspace, "document_id": document["id"], "user_id": str(member.id), "n": "1",
-            "invitation_id": invitation.json()["id"], "session_id": str(uuid4()), "token": SECRET,
+    async def target(self, operation: str, place: str, wanted: set[str]) -> dict[str, str]:
+        """Values of the parameters the request has: things and people nobody has touched."""
+        owner, found = self.persons["owner"], {
+            "workspace_id": self.workspace, "n": "1", "token": SECRET,
+            "session_id": str(uuid4()),
         }  # fmt: skip
+        if wanted & {"user_id", "principal"}:
+            member = await self.people.person("Target")
+            await self.people.join(self.workspace, member, "viewer")
+            found |= {"user_id": str(member.id), "principal": f"user:{member.id}"}
+        if "invitation_id" in wanted:
+            invited = {"email": f"{uuid4().hex}@example.org", "role": "viewer"}
+            answer = await owner.http.post(f"/v1/workspaces/{self.workspace}/invitations", json=invited)
+            found["invitation_id"] = answer.json()["id"]
+        if "group_id" in wanted:
+            answer = await owner.http.post(f"/v1/workspaces/{self.workspace}/groups", json={"name": uuid4().hex})
+            found["group_id"] = answer.json()["id"]
+        if about_a_node(operation):
+            make = self.people.document if "/v1/documents/" in operation else self.people.folder
+            node = (await make(owner, self.workspace))["id"]
+            found |= dict.fromkeys(("document_id", "folder_id", "node_id"), node)
+            found["request_id"] = await self._rule(operation, place, node, found.get("principal"))
+        return found
 
-    async def ask(self, who: str, operation: str) -> int:
+    async def _rule(self, operation: str, place: str, node: str, principal: str | None) -> str:
+        """Give a document or folder the rules of a place and a grant; somebody's request for it, if that is wanted."""
+        owner, path = self.persons["owner"].http, f"{operation.split()[1].split('{', maxsplit=1)[0]}{node}"
+        if (roles := PLACES[place]) is not None:
+            grants = {f"user:{self.persons[who].id}": role for who, role in roles.items()}
+            answer = await owner.put(f"{path}/access", json={"restricted": True, "grants": grants})
+            assert answer.status_code == 200, answer.text
+        if principal:
+            granted = await owner.put(f"{path}/access/{principal}", json={"role": "viewer"})
+            assert granted.status_code == 200, granted.text
+        if "{request_id}" not in operation:
+            return ""
+        asked = await self.persons["admin"].http.post(f"{path}/access-requests", json={"role": "owner"})
+        assert asked.status_code == 202
+        [request] = (await owner.get(f"{path}/access-requests")).json()["items"]
+        return str(request["id"])
+
+    async def ask(self, who: str, operation: str, place: str) -> int:
         """Status of the answer to this operation."""
         method, _, path = operation.partition(" ")
-        target = await self.target()
-        body = BODIES.get(operation)
+        body, query = BODIES.get(operation), QUERIES.get(operation, QUERIES.get(path, {}))
+        body = body() if callable(body) else body
+        target = await self.target(operation, place, set(re.findall(r"{(\w+)}", f"{path} {body} {query}")))
         http = self.people.client() if who == "anonymous" else self.persons[who].http
         answer = await http.request(
             method,
             _filled(path, target),
-            json=_filled(body() if callable(body) else body, target),
-            params=_filled(QUERIES.get(path, {}), target),
+            json=_filled(body, target),
+            params=_filled(query, target),
             headers={"If-Match": '"v1"'},
         )
         return answer.status_code
@@ -115,24 +178,33 @@ class World:
 
 def _filled(value: Any, target: dict[str, str]) -> Any:
     if isinstance(value, dict):
-        return {name: _filled(item, target) for name, item in value.items()}
+        return {_filled(name, target): _filled(item, target) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, target) for item in value]
     return re.sub(r"\{(\w+)\}", lambda match: target[match[1]], value) if isinstance(value, str) else value
 
 
 @pytest_asyncio.fixture(scope="module")
 async def world(people: People) -> World:
+    return await settle(people)
+
+
+async def settle(people: People) -> World:
+    """A new world."""
     owner = await people.person("Owner")
     workspace = await people.workspace(owner)
     persons = {"owner": owner, "stranger": await people.person("Stranger")}
-    for role in ("admin", "editor", "commenter", "viewer", "removed"):
+    for role in ("admin", "editor", "commenter", "viewer", "guest", "removed", "suspended"):
         persons[role] = await people.person(role)
-        await people.join(workspace, persons[role], "editor" if role == "removed" else role)
+        await people.join(workspace, persons[role], "editor" if role in OUTSIDERS else role)
+    path = f"/v1/workspaces/{workspace}/members/{persons['suspended'].id}/suspend"
+    assert (await owner.http.post(path)).status_code == 200
     gone = await owner.http.delete(f"/v1/workspaces/{workspace}/members/{persons['removed'].id}")
     assert gone.status_code == 204
     return World(people, workspace, persons)
 
 
-def expected(rule: str, who: str) -> set[int]:
+def expected(operation: str, rule: str, who: str, place: str) -> set[int]:
     """Statuses a rule allows: what is refused is refused exactly, what is allowed is anything but refused."""
     if rule == "public":
         return set(range(200, 500)) - {403}
@@ -142,16 +214,33 @@ def expected(rule: str, who: str) -> set[int]:
         return set(range(200, 500)) - {401, 403}
     if who in OUTSIDERS:
         return {404}
-    return {*range(200, 400), 409, 412} if allows(who, Action(rule)) else {403}
+    role: str | None = who
+    if about_a_node(operation):  # a guest has only what is granted
+        roles = PLACES[place]
+        role = roles.get(who) if roles is not None else None if who == "guest" else who
+    if role is None or (role == "guest" and "/v1/users/" in operation):
+        return {404}
+    return {*range(200, 400), 409, 412} if allows(role, Action(rule)) else {403}
+
+
+def about_a_node(operation: str) -> bool:
+    """Whether it is about one document or folder."""
+    return bool(re.search(r" /v1/(documents|folders)/", operation))
 
 
 RULES = [(operation, rule) for service in SERVICES for operation, rule in rules_of(service).items()]
+TRIED = [(*pair, place) for pair in RULES for place in (PLACES if about_a_node(pair[0]) else ("open",))]
 
 
-@pytest.mark.parametrize(("operation", "rule"), RULES, ids=[operation for operation, _ in RULES])
-async def test_everybody_gets_exactly_what_the_rule_says(world: World, operation: str, rule: str) -> None:
-    got = {who: await world.ask(who, operation) for who in WHO}
-    wrong = {who: status for who, status in got.items() if status not in expected(rule, who)}
+@pytest.mark.parametrize(("operation", "rule", "place"), TRIED, ids=[f"{one[0]} {one[2]}" for one in TRIED])
+async def test_everybody_gets_exactly_what_the_rule_says(
+    world: World, people: People, operation: str, rule: str, place: str
+) -> None:
+    got = {}
+    for who in WHO:
+        here = await settle(people) if operation in CONSUMING else world
+        got[who] = await here.ask(who, operation, place)
+    wrong = {who: status for who, status in got.items() if status not in expected(operation, rule, who, place)}
     assert wrong == {}, f"{operation} is declared {rule!r}"
 
 
@@ -159,5 +248,5 @@ def test_the_matrix_covers_every_route(environment: dict[str, str], capsys: pyte
     assert environment
     routes = sum(len(operations_of(service)) for service in SERVICES)
     with capsys.disabled():
-        print(f"\nisolation matrix: {len(RULES)} of {routes} routes x {len(WHO)} roles")
+        print(f"\nisolation matrix: {len(RULES)} of {routes} routes x {len(WHO)} roles, {len(TRIED)} with places")
     assert len(RULES) == routes

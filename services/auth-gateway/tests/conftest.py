@@ -3,7 +3,8 @@
 import itertools
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -14,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 
-from common.testing.fleet import Client
+from common.testing.fleet import Client, Fleet
 from common.testing.people import People
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "trace_id"}
@@ -34,6 +35,58 @@ def owner(environment: dict[str, str]) -> Rows:
             return await cursor.fetchall() if cursor.description else []
 
     return run
+
+
+@pytest.fixture(scope="session")
+def told(owner: Rows) -> Callable[[str], Awaitable[list[Any]]]:
+    """Events of one aggregate, oldest first: the last part of the type, version, data."""
+
+    async def read(aggregate: Any) -> list[Any]:
+        return await owner(
+            "SELECT split_part(type, '.', 3), aggregate_version, data FROM auth_gateway.event WHERE aggregate_id = %s "
+            "ORDER BY aggregate_version",
+            str(aggregate),
+        )
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def runtime(environment: dict[str, str]) -> Callable[..., Any]:
+    """A connection as the runtime role, with this user's context or none."""
+
+    @asynccontextmanager
+    async def connect(user: Any = None) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        url = environment["AUTH_GATEWAY_DATABASE_URL"]
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            if user:
+                await connection.execute("SELECT set_config('app.user_id', %s, false)", (str(user),))
+            yield connection
+
+    return connect
+
+
+@pytest.fixture(scope="session")
+def facts(fleet: Fleet) -> Callable[[Any], Awaitable[dict[str, Any]]]:
+    """What other services are answered about a user's rights."""
+
+    async def ask(user: Any) -> dict[str, Any]:
+        client = fleet["documents"].app.state.platform.client
+        answer: dict[str, Any] = await client.get("auth-gateway", f"/internal/users/{user}/access")
+        return answer
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def revoked(owner: Rows) -> Callable[[str], Awaitable[set[str]]]:
+    """Announced revocations that begin with this text."""
+
+    async def read(start: str) -> set[str]:
+        rows = await owner("SELECT entry FROM auth_gateway.revocation WHERE starts_with(entry, %s)", start)
+        return {entry for (entry,) in rows}
+
+    return read
 
 
 @pytest.fixture(scope="session")

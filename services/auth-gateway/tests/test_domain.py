@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth_gateway.domain import RefreshToken, may_invite_as, may_remove, may_set_role
+from auth_gateway.domain import RefreshToken, may_configure, may_invite_as, may_remove, may_set_role
 from common.access import Role
 
 KEY = "k" * 32
@@ -19,7 +19,7 @@ tokens = st.builds(RefreshToken, st.uuids(), st.integers(1, 2**62))
 def test_owners_set_every_role_admins_all_but_owners_others_none(current, wanted):
     assert may_set_role("owner", current, wanted)
     assert may_set_role("admin", current, wanted) == ("owner" not in (current, wanted))
-    assert not any(may_set_role(actor, current, wanted) for actor in ("editor", "commenter", "viewer"))
+    assert not any(may_set_role(actor, current, wanted) for actor in ("editor", "commenter", "viewer", "guest"))
 
 
 @pytest.mark.parametrize("current", ROLES)
@@ -33,6 +33,19 @@ def test_everybody_may_leave_and_only_the_stronger_remove(current):
 def test_nobody_invites_above_the_own_role(role):
     inviting = {actor for actor in ROLES if may_invite_as(actor, role)}
     assert inviting == ({"owner"} if role == "owner" else {"owner", "admin"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "allowed"),
+    [
+        ((), {"owner", "admin"}),
+        (("name", "trash_days", "ai_models"), {"owner", "admin"}),
+        (("name", "allowed_domains"), {"owner"}),
+        (("mfa_required",), {"owner"}),
+    ],
+)
+def test_only_owners_set_who_may_join_and_how_members_sign_in(fields, allowed):
+    assert {actor for actor in ROLES if may_configure(actor, fields)} == allowed
 
 
 @given(tokens)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from auth_gateway.repository import WorkspaceRepository
+from auth_gateway.repository import MemberRepository
 
 
 @pytest.fixture
@@ -215,13 +215,13 @@ async def test_nobody_can_use_up_the_mails_of_an_address_to_keep_its_owner_out(p
 
 async def test_an_invitation_withdrawn_while_it_is_accepted_is_gone(invited, owner, refused, monkeypatch):
     _, bob, workspace, invitation, secret = await invited()
-    genuine = WorkspaceRepository.find_member
+    genuine = MemberRepository.find
 
     async def withdrawn_meanwhile(self, *arguments):
         await owner("UPDATE auth_gateway.invitation SET revoked_at = now() WHERE id = %s", invitation["id"])
         return await genuine(self, *arguments)
 
-    monkeypatch.setattr(WorkspaceRepository, "find_member", withdrawn_meanwhile)
+    monkeypatch.setattr(MemberRepository, "find", withdrawn_meanwhile)
     refused(await bob.http.post(f"/v1/invitations/{secret}/accept"), 410, "invitation_gone")
     refused(await bob.http.get(f"/v1/workspaces/{workspace}"), 404, "workspace_not_found")
 

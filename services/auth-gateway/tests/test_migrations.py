@@ -6,7 +6,7 @@ from alembic import command
 from common.migrations import config
 from common.testing.migrations import check_up_and_down
 
-PROTECTED = {"account", "session", "email_token", "workspace", "member", "invitation"}
+PROTECTED = {"account", "session", "email_token", "workspace", "member", "invitation", "user_group", "group_member"}
 
 
 def test_up_matches_the_models_and_down_leaves_nothing(environment):

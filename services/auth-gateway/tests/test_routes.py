@@ -288,6 +288,7 @@ async def test_memberships_are_told_as_versioned_facts(fleet, people):
     http = people.client(fleet["documents"].app.state.platform.identity.assertion("auth-gateway"))
     url = f"{fleet['auth-gateway'].internal_url}/internal/workspaces/{workspace}/members/{bob.id}"
     fact = {"workspace_id": workspace, "user_id": str(bob.id), "role": "editor", "version": 1, "removed": False}
+    fact["suspended"] = False
     assert (await http.get(url)).json() == fact
     await ada.http.delete(f"/v1/workspaces/{workspace}/members/{bob.id}")
     assert (await http.get(url)).json() == {**fact, "version": 2, "removed": True}

@@ -5,10 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Depends, Request
 
 from common import telemetry
+from common.auth import Principal
 from common.database import Transaction
 from common.dependencies import CurrentUser, OpenTransaction, UserTransaction, anonymous
 from common.idempotency import IdempotencyKey
@@ -18,11 +20,26 @@ from common.revocations import Announcer, Source
 
 from .identity import Passwords, TokenIssuer
 from .mail import FolderMailer, Mailer, SmtpMailer
-from .repository import AccountRepository, WorkspaceRepository
+from .repository import (
+    AccountRepository,
+    GroupRepository,
+    InvitationRepository,
+    MemberRepository,
+    WorkspaceRepository,
+)
 from .schemas import Login
-from .service import AccountService, Device, FactService, WorkspaceService
+from .service import (
+    AccountService,
+    Device,
+    FactService,
+    GroupService,
+    InvitationService,
+    MemberService,
+    Memberships,
+    WorkspaceService,
+)
 from .service.accounts import Terms
-from .service.workspaces import InvitationTerms
+from .service.invitations import InvitationTerms
 from .settings import Settings
 
 SCHEMA = "auth_gateway"
@@ -68,6 +85,7 @@ class Resources:
     mailer: Mailer
     announcer: Announcer
     terms: Terms
+    grace: timedelta
     invitation_terms: InvitationTerms
     login_policy: Policy
     login_account_policy: Policy
@@ -88,6 +106,7 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
         SmtpMailer(smtp.get_secret_value()) if smtp else FolderMailer(settings.mail_dir),
         Announcer(SCHEMA, platform.redis, platform.revocations),
         _terms(settings),
+        timedelta(days=settings.workspace_grace_days),
         InvitationTerms(timedelta(days=settings.invitation_days), settings.app_url, settings.mail_from),
         Policy("login", settings.login_attempts_per_minute, LOGIN_BURST),
         Policy("login_account", settings.login_attempts_per_minute * STRANGERS, LOGIN_BURST * STRANGERS),
@@ -116,8 +135,18 @@ def _account_service(request: Request, transaction: Transaction) -> AccountServi
     async def limit_mails(email: str) -> None:
         await _limit(request, own.mail_policy, email)
 
+    def invitations_of(user_id: UUID) -> InvitationService:
+        return _invitation_service(request, transaction, user_id, None)
+
     return AccountService(
-        AccountRepository(transaction), own.passwords, own.issuer, own.announcer, own.mailer, limit_mails, own.terms
+        AccountRepository(transaction),
+        own.passwords,
+        own.issuer,
+        own.announcer,
+        own.mailer,
+        limit_mails,
+        invitations_of,
+        own.terms,
     )
 
 
@@ -132,27 +161,78 @@ async def open_account_service(request: Request, transaction: OpenTransaction) -
     return _account_service(request, transaction)
 
 
-async def workspace_service(request: Request, user: CurrentUser, transaction: UserTransaction) -> WorkspaceService:
-    """Workspaces of the caller."""
+def _memberships(request: Request, transaction: Transaction, user_id: UUID, principal: Principal | None) -> Memberships:
+    own: Resources = request.app.state.resources
+    return Memberships(
+        WorkspaceRepository(transaction),
+        MemberRepository(transaction),
+        GroupRepository(transaction),
+        InvitationRepository(transaction),
+        own.announcer,
+        user_id,
+        principal,
+    )
+
+
+def _invitation_service(
+    request: Request, transaction: Transaction, user_id: UUID, principal: Principal | None
+) -> InvitationService:
     own: Resources = request.app.state.resources
 
     async def limit_invitations(email: str) -> None:
-        await _limit(request, own.invitation_policy, f"{user.user_id}:{email}")
+        await _limit(request, own.invitation_policy, f"{user_id}:{email}")
 
-    return WorkspaceService(
-        WorkspaceRepository(transaction),
+    return InvitationService(
+        InvitationRepository(transaction),
+        MemberRepository(transaction),
         AccountRepository(transaction),
-        own.announcer,
+        _memberships(request, transaction, user_id, principal),
         own.mailer,
         own.invitation_terms,
-        user,
         limit_invitations,
     )
 
 
+async def memberships(request: Request, user: CurrentUser, transaction: UserTransaction) -> Memberships:
+    """Memberships as the caller may change them."""
+    return _memberships(request, transaction, user.user_id, user)
+
+
+OwnMemberships = Annotated[Memberships, Depends(memberships, scope="function")]
+
+
+async def workspace_service(
+    request: Request, transaction: UserTransaction, memberships: OwnMemberships
+) -> WorkspaceService:
+    """Workspaces of the caller."""
+    own: Resources = request.app.state.resources
+    return WorkspaceService(WorkspaceRepository(transaction), memberships, own.announcer, own.grace)
+
+
+async def member_service(transaction: UserTransaction, memberships: OwnMemberships) -> MemberService:
+    """Members of the caller's workspaces."""
+    return MemberService(MemberRepository(transaction), memberships)
+
+
+async def group_service(transaction: UserTransaction, memberships: OwnMemberships) -> GroupService:
+    """Groups of the caller's workspaces."""
+    return GroupService(GroupRepository(transaction), memberships)
+
+
+async def invitation_service(request: Request, user: CurrentUser, transaction: UserTransaction) -> InvitationService:
+    """Invitations to the caller's workspaces, and of the caller to others."""
+    return _invitation_service(request, transaction, user.user_id, user)
+
+
 async def facts(transaction: OpenTransaction) -> FactService:
     """Facts for other services."""
-    return FactService(AccountRepository(transaction), WorkspaceRepository(transaction))
+    return FactService(
+        AccountRepository(transaction),
+        WorkspaceRepository(transaction),
+        MemberRepository(transaction),
+        GroupRepository(transaction),
+        InvitationRepository(transaction),
+    )
 
 
 async def public_facts(request: Request, transaction: OpenTransaction) -> FactService:
@@ -199,6 +279,9 @@ async def login_device(body: LoginBody) -> Device:
 Accounts = Annotated[AccountService, Depends(account_service, scope="function")]
 OpenAccounts = Annotated[AccountService, Depends(open_account_service, scope="function")]
 Workspaces = Annotated[WorkspaceService, Depends(workspace_service, scope="function")]
+Members = Annotated[MemberService, Depends(member_service, scope="function")]
+Groups = Annotated[GroupService, Depends(group_service, scope="function")]
+Invitations = Annotated[InvitationService, Depends(invitation_service, scope="function")]
 Facts = Annotated[FactService, Depends(facts, scope="function")]
 PublicFacts = Annotated[FactService, Depends(public_facts, scope="function")]
 Key = Annotated[IdempotencyKey, Depends(idempotency_key, scope="function")]

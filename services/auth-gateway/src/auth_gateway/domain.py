@@ -1,8 +1,9 @@
-"""Pure rules: which role changes are allowed, what an invitation is worth, how refresh tokens are made."""
+"""Pure rules: who may change roles and settings, what an invitation is worth, how refresh tokens are made."""
 
 import hashlib
 import hmac
 from base64 import urlsafe_b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -53,6 +54,14 @@ def may_set_role(actor: str, current: str, wanted: str) -> bool:
 def may_remove(actor: str, current: str, *, oneself: bool) -> bool:
     """Everybody may go; admins remove everybody but owners, owners everybody."""
     return oneself or may_set_role(actor, current, current)
+
+
+OWNER_SETTINGS = frozenset({"allowed_domains", "mfa_required"})
+
+
+def may_configure(actor: str, fields: Iterable[str]) -> bool:
+    """Admins change name and settings; only owners who may join by themselves, and how everybody signs in."""
+    return allows(actor, Action.MANAGE if OWNER_SETTINGS.isdisjoint(fields) else Action.OWN)
 
 
 def may_invite_as(actor: str, role: str) -> bool:

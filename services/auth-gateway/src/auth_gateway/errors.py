@@ -75,6 +75,20 @@ class WorkspaceNotFoundError(NotFoundError):
     title = "No such workspace"
 
 
+class ConfirmationMissingError(UnprocessableError):
+    """Deleting a workspace needs its name repeated."""
+
+    code = "confirmation_missing"
+    title = "Repeat the name of the workspace to confirm"
+
+
+class EmailNotVerifiedError(ForbiddenError):
+    """The domain of the caller's address is allowed, but the address is not proven."""
+
+    code = "email_not_verified"
+    title = "Confirm your e-mail address first"
+
+
 class MemberNotFoundError(NotFoundError):
     """Nobody of this id is a member."""
 
@@ -94,6 +108,34 @@ class LastOwnerError(ConflictError):
 
     code = "last_owner"
     title = "The last owner cannot leave or be demoted"
+
+
+class OwnMembershipError(ConflictError):
+    """Nobody suspends themselves or hands a workspace over to themselves."""
+
+    code = "own_membership"
+    title = "This cannot be done to your own membership"
+
+
+class GroupNotFoundError(NotFoundError):
+    """No such group in this workspace."""
+
+    code = "group_not_found"
+    title = "No such group"
+
+
+class GroupExistsError(ConflictError):
+    """A group of this workspace has the name, in whatever case."""
+
+    code = "group_exists"
+    title = "A group of this name exists"
+
+
+class NotAMemberError(UnprocessableError):
+    """Only living members and guests of the workspace can be in its groups; `user_ids` names up to 20 who are not."""
+
+    code = "not_a_member"
+    title = "Not a member of this workspace"
 
 
 class AlreadyMemberError(ConflictError):

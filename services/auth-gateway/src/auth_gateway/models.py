@@ -4,7 +4,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Column, DateTime, ForeignKeyConstraint, Index, LargeBinary, Text, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from common.tables import service_metadata
@@ -18,6 +30,14 @@ def _text(**options: Any) -> Any:
 
 def _time(**options: Any) -> Any:
     return Field(sa_column=Column(DateTime(timezone=True), **{"nullable": False, **options}))
+
+
+def _version() -> Any:
+    return Field(sa_column=Column(BigInteger, nullable=False))
+
+
+def _no() -> Any:
+    return Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
 
 
 class Table(SQLModel):
@@ -34,7 +54,7 @@ class Account(Table, table=True):
     display_name: str = _text()
     password_hash: str = _text()
     email_verified_at: datetime | None = _time(nullable=True)
-    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    version: int = _version()
     created_at: datetime = _time(server_default=_NOW)
 
 
@@ -77,31 +97,85 @@ class EmailToken(Table, table=True):
 
 
 class Workspace(Table, table=True):
-    """The root of documents, files and rights."""
+    """The root of documents, files and rights; a deleted one can be restored for some time."""
 
     id: UUID = Field(primary_key=True)
     name: str = _text()
-    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    version: int = _version()
     created_by: UUID
     created_at: datetime = _time(server_default=_NOW)
     updated_at: datetime = _time(server_default=_NOW)
+    allowed_domains: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default=text("'{}'")))
+    trash_days: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("30")))
+    mfa_required: bool = _no()
+    ai_models: list[str] | None = Field(sa_column=Column(ARRAY(Text)))
+    deleted_at: datetime | None = _time(nullable=True)
+
+    __table_args__ = (Index("ix_workspace_allowed_domains", "allowed_domains", postgresql_using="gin"),)
 
 
 class Member(Table, table=True):
-    """A membership; an ended one stays as a tombstone, so that its version keeps rising."""
+    """A membership; an ended one stays as a tombstone, so that its version keeps rising.
+
+    A suspended one grants nothing either, so it is `removed` too.
+    """
 
     workspace_id: UUID = Field(primary_key=True)
     user_id: UUID = Field(primary_key=True)
     role: str = _text()
-    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    version: int = _version()
     removed: bool
     joined_at: datetime = _time(server_default=_NOW)
     updated_at: datetime = _time(server_default=_NOW)
+    suspended: bool = _no()
 
     __table_args__ = (
         ForeignKeyConstraint(["workspace_id"], ["auth_gateway.workspace.id"], ondelete="CASCADE"),
         ForeignKeyConstraint(["user_id"], ["auth_gateway.account.id"], ondelete="CASCADE"),
         Index("ix_member_user_id", "user_id"),
+    )
+
+
+class UserGroup(Table, table=True):
+    """Members and guests of a workspace under one name; its version counts every change of name and members."""
+
+    __tablename__ = "user_group"
+
+    id: UUID = Field(primary_key=True)
+    workspace_id: UUID
+    name: str = Field(sa_column=Column(Text(collation="und-x-icu"), nullable=False))
+    version: int = _version()
+    removed: bool = _no()
+    created_at: datetime = _time(server_default=_NOW)
+    updated_at: datetime = _time(server_default=_NOW)
+
+    __table_args__ = (
+        ForeignKeyConstraint(["workspace_id"], ["auth_gateway.workspace.id"], ondelete="CASCADE"),
+        Index(
+            "uq_user_group_name",
+            "workspace_id",
+            text("lower(name)"),
+            unique=True,
+            postgresql_where=text("NOT removed"),
+        ),
+    )
+
+
+class GroupMember(Table, table=True):
+    """Who is in a group, as of which version of it; who was in it stays as a tombstone."""
+
+    __tablename__ = "group_member"
+
+    group_id: UUID = Field(primary_key=True)
+    user_id: UUID = Field(primary_key=True)
+    workspace_id: UUID
+    removed: bool
+    version: int = _version()
+
+    __table_args__ = (
+        ForeignKeyConstraint(["group_id"], ["auth_gateway.user_group.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(["user_id"], ["auth_gateway.account.id"], ondelete="CASCADE"),
+        Index("ix_group_member_user_id", "user_id", "workspace_id"),
     )
 
 

@@ -20,6 +20,7 @@ class Settings(CommonSettings):
     refresh_reuse_seconds: int = Field(
         default=10, description="A replaced refresh token still gets the current one this long"
     )
+    workspace_grace_days: int = Field(default=30, ge=1, description="A deleted workspace can be restored this long")
     invitation_days: int = Field(default=14, ge=1, description="Lifetime of invitations")
     verification_hours: int = Field(default=48, ge=1, description="Lifetime of e-mail verification links")
     email_verification: bool = Field(default=True, description="Whether a verification mail follows registration")

@@ -28,14 +28,13 @@ router = APIRouter()
 
 @router.post("/v1/auth/register", status_code=201, tags=["auth"], response_model_exclude_none=True)
 async def register(body: Register, accounts: OpenAccounts, request: Request, response: Response) -> Registered:
-    """Open an account; 202 without the account in enumeration-safe mode."""
+    """Open an account, with an invitation's secret also join; 202 without the account in enumeration-safe mode."""
     user = await accounts.register(body)
     terms = request.app.state.resources.terms
     if user is None:
         response.status_code = 202
-    return Registered(
-        user=_user(user) if user else None, verification="sent" if terms.email_verification else "not_required"
-    )
+    sent = terms.email_verification and body.invitation_token is None
+    return Registered(user=_user(user) if user else None, verification="sent" if sent else "not_required")
 
 
 @router.post("/v1/auth/verify-email", status_code=204, tags=["auth"])

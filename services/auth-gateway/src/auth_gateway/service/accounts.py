@@ -1,13 +1,10 @@
 """Accounts and sessions: register, log in, refresh, log out, verify the address."""
 
 import contextlib
-import logging
 import secrets
-import smtplib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from email.message import EmailMessage
 from typing import Any
 from uuid import UUID
 
@@ -32,10 +29,8 @@ from ..identity import Passwords, TokenIssuer
 from ..mail import Mailer, compose
 from ..repository import AccountRepository
 from ..schemas import Login, Register
-
-log = logging.getLogger(__name__)
-
-MAIL_FAILURES = (OSError, smtplib.SMTPException)
+from .addresses import deliver, note_verified
+from .invitations import InvitationService
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +77,7 @@ class AccountService:
         announcer: Announcer,
         mailer: Mailer,
         limit_mails: Callable[[str], Awaitable[None]],
+        invitations_of: Callable[[UUID], InvitationService],
         terms: Terms,
     ) -> None:
         self._repository = repository
@@ -90,19 +86,26 @@ class AccountService:
         self._announcer = announcer
         self._mailer = mailer
         self._limit_mails = limit_mails
+        self._invitations_of = invitations_of
         self._terms = terms
 
     async def register(self, body: Register) -> Row | None:
         """Open an account and mail a verification link; None in enumeration-safe mode.
 
-        Raises `EmailTakenError` (never in enumeration-safe mode), `PasswordTooWeakError`, `TooManyPasswordsError`.
+        With the secret of an invitation the address counts as proven and the account belongs to the workspace at once.
+        Raises `EmailTakenError` (never in enumeration-safe mode), `PasswordTooWeakError`, `TooManyPasswordsError`,
+        `InvitationNotFoundError`, `InvitationGoneError`, `InvitationForOtherError`.
         """
         password_hash = await self._passwords.hash(body.password, [body.email, body.display_name, "mdcreator"])
         user_id = uuid7()
         await self._repository.act_as(user_id)
+        invitations = self._invitations_of(user_id)
+        # Before the address: a wrong secret must not tell whether that is taken.
+        invitation = await invitations.claim(body.invitation_token, body.email) if body.invitation_token else None
+        verified = invitation is not None or not self._terms.email_verification
         try:
             user = await self._repository.create(
-                user_id, body.email, body.display_name, password_hash, verified=not self._terms.email_verification
+                user_id, body.email, body.display_name, password_hash, verified=verified
             )
         except EmailTakenError:
             if not self._terms.enumeration_safe:
@@ -117,7 +120,9 @@ class AccountService:
             return None
         event = UserRegistered(user_id=user_id, display_name=body.display_name)
         await self._repository.record(event, user_id, 1, None)
-        if self._terms.email_verification:
+        if invitation is not None:
+            await invitations.join(invitation)
+        if not verified:
             await self._send_verification(user)
         return None if self._terms.enumeration_safe else user
 
@@ -271,20 +276,3 @@ class AccountService:
 
     async def _mail(self, to: str, subject: str, text: str) -> None:
         await deliver(self._mailer, compose(self._terms.mail_from, to, subject, text))
-
-
-async def note_verified(accounts: AccountRepository, user_id: UUID, email: str, principal: Principal | None) -> None:
-    """Take note, once, that somebody has proven to own the address of their account."""
-    if noted := await accounts.verify_email(user_id, email):
-        event = UserUpdated(
-            user_id=user_id, display_name=noted["display_name"], version=noted["version"], email_verified=True
-        )
-        await accounts.record(event, user_id, noted["version"], principal)
-
-
-async def deliver(mailer: Mailer, message: EmailMessage) -> None:
-    """Send; a failure is logged, not raised: what it is about is committed, and every mail can be sent again."""
-    try:
-        await mailer.send(message)
-    except MAIL_FAILURES as error:
-        log.warning("mail not sent", extra={"fields": {"subject": message["Subject"], "cause": repr(error)}})

@@ -7,43 +7,59 @@ from common.auth import digest
 from common.database import Row
 
 from ..errors import InvitationGoneError, InvitationNotFoundError, MemberNotFoundError
-from ..repository import AccountRepository, WorkspaceRepository
+from ..repository import (
+    AccountRepository,
+    GroupRepository,
+    InvitationRepository,
+    MemberRepository,
+    WorkspaceRepository,
+)
 
 
 class FactService:
     """Versioned facts of this service."""
 
-    def __init__(self, accounts: AccountRepository, workspaces: WorkspaceRepository) -> None:
+    def __init__(
+        self,
+        accounts: AccountRepository,
+        workspaces: WorkspaceRepository,
+        members: MemberRepository,
+        groups: GroupRepository,
+        invitations: InvitationRepository,
+    ) -> None:
         self._accounts = accounts
         self._workspaces = workspaces
+        self._members = members
+        self._groups = groups
+        self._invitations = invitations
 
     async def membership(self, workspace_id: UUID, user_id: UUID) -> Row:
-        """A membership, ended ones included. Raises `MemberNotFoundError`."""
+        """A membership, ended and suspended ones included. Raises `MemberNotFoundError`."""
         await self._accounts.act_as(user_id)
-        member = await self._workspaces.find_member(workspace_id, user_id)
+        member = await self._members.find(workspace_id, user_id)
         if member is None:
             raise MemberNotFoundError
         return member
 
     async def access_of(self, user_id: UUID) -> dict[str, list[Row]]:
-        """Everything a user belongs to, ended memberships included; nothing for somebody unknown."""
+        """Everything a user belongs or belonged to, deleted workspaces included; nothing for somebody unknown."""
         await self._accounts.act_as(user_id)
         return {
-            "members": await self._workspaces.memberships_of(user_id),
-            "group_members": [],
-            "workspaces": await self._workspaces.workspaces_of(user_id),
+            "members": await self._members.facts(user_id),
+            "group_members": await self._groups.facts(user_id),
+            "workspaces": await self._workspaces.facts(),
         }
 
     async def invitation(self, token: str) -> Row:
         """What the holder of a mailed link may see. Raises `InvitationNotFoundError`, `InvitationGoneError`."""
-        invitation = await invitation_by(self._workspaces, token)
+        invitation = await invitation_by(self._invitations, token)
         refuse_closed(invitation)
         return invitation
 
 
-async def invitation_by(workspaces: WorkspaceRepository, token: str) -> Row:
+async def invitation_by(invitations: InvitationRepository, token: str) -> Row:
     """The invitation behind a mailed secret. Raises `InvitationNotFoundError`."""
-    invitation = await workspaces.find_invitation_by_token(digest(token))
+    invitation = await invitations.find_by_token(digest(token))
     if invitation is None:
         raise InvitationNotFoundError
     return invitation
