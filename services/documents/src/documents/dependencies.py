@@ -1,6 +1,6 @@
 """Wiring: what this service holds, and the service object of one request."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,17 +9,19 @@ from fastapi import Depends, Request
 
 from common.access import AccessProjection
 from common.auth import Principal
+from common.contracts.auth_gateway import MembershipChanged
 from common.database import Transaction
 from common.dependencies import authenticate
 from common.errors import ServiceError
 from common.idempotency import IdempotencyKey
+from common.messaging import Envelope, read
 from common.objects import FolderStore
 from common.platform import Platform
 from common.preconditions import RequiredVersion, preferences
 from common.revocations import Announcer
 
 from .repository import DocumentRepository, RootRepository, TreeRepository
-from .service import AccessService, DocumentService, FolderService, Placer, Terms, Workbench
+from .service import AccessService, DepartureService, DocumentService, FolderService, Placer, Terms, Workbench
 from .settings import Settings
 from .storage import BodyStore
 
@@ -108,6 +110,13 @@ async def folder_service(found: RequestServices) -> FolderService:
 async def access_service(request: Request, found: RequestServices) -> AccessService:
     """Access rules of what the path is about."""
     return found.folder_access if request.url.path.startswith("/v1/folders/") else found.document_access
+
+
+async def take_back_grants(transaction: Transaction, events: Sequence[Envelope]) -> None:
+    """Whoever leaves a workspace, and is not merely suspended, comes back without the grants they had."""
+    told = [read(event, MembershipChanged) for event in events]
+    left = [(one.user_id, one.workspace_id) for one in told if one.removed and not one.suspended]
+    await DepartureService(RootRepository(transaction, None)).take_back_grants(left)
 
 
 async def root_facts(request: Request) -> AsyncIterator[RootRepository]:

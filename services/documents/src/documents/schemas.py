@@ -5,12 +5,11 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from fractional_indexing import FIError, validate_order_key
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from common.access import Role, abilities
 from common.fields import ClientId, Line, RequestBody, Title
-
-from .domain import positions
 
 
 def _text(value: str) -> str:
@@ -49,8 +48,19 @@ def _role(value: str) -> str:
     return value
 
 
+def _order_key(value: str) -> str:
+    try:
+        validate_order_key(value)
+    except (FIError, IndexError):
+        raise ValueError("must be a fractional index") from None
+    return value
+
+
 Position = Annotated[
-    str, AfterValidator(positions.checked), Field(description="Place among siblings: a fractional index")
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9]+$", max_length=200),
+    AfterValidator(_order_key),
+    Field(description="Place among siblings: a fractional index"),
 ]
 GrantRole = Annotated[Role, AfterValidator(_role)]
 Principal = Annotated[

@@ -5,9 +5,8 @@ Source: "Implementing Fractional Indexing", D. Greenspan; the keys of npm and Py
 
 import time
 
-from fractional_indexing import BASE_62_DIGITS, FIError, generate_key_between, validate_order_key
+from fractional_indexing import BASE_62_DIGITS, FIError, generate_key_between
 
-MAX_LENGTH = 200
 _TIME_HEAD, _TIME_DIGITS = "i", 9
 """An integer part of nine digits: milliseconds since 1970 fit in, and every key a client counts up to lies before."""
 
@@ -27,14 +26,3 @@ def between(before: str | None, after: str | None) -> str:
         return str(generate_key_between(before, after))
     except FIError as error:
         raise ValueError(str(error)) from error
-
-
-def checked(key: str) -> str:
-    """A key somebody else made, if it is one. Raises `ValueError`."""
-    if not (key.isascii() and key.isalnum() and len(key) <= MAX_LENGTH):
-        raise ValueError("must be a fractional index: letters and digits")
-    try:
-        validate_order_key(key)
-    except (FIError, IndexError) as error:
-        raise ValueError("must be a fractional index") from error
-    return key
