@@ -1,7 +1,7 @@
 # `make` lists the verbs. The scripts behind them do the work.
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap programs up down status logs reset seed demo trace test test-slow check lint format types contracts \
-        migration openapi bench dlq events chaos
+        migration openapi bench dlq events chaos revoke-lag
 PY := .venv/bin/python
 LOCAL := $(PY) -m deploy.local
 TESTED = $(if $(s),$(or $(wildcard $(s) libs/$(s)),services/$(s)))
@@ -47,6 +47,9 @@ dlq: bootstrap ## dead letters of the event bus: s=service do=list|show|replay|d
 
 bench: bootstrap ## measure, print ratios: table=rest (against a minimal endpoint; needs `make up`) or bus
 	@$(LOCAL) exec $(PY) -m deploy.bench $(table)
+
+revoke-lag: programs ## how long a lowered right still works, per kind and service, under load
+	$(PY) -m deploy.bench.revoke
 
 chaos: programs ## kill everything under load, then look for each acknowledged write: SECONDS=180 SEED=n PLANTED=bug
 	$(PY) -m deploy.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
+from common.access import routes as access
 from common.edge import Edge, problem_response
 from common.errors import BadRequestError, NotFoundError, ServiceError, TooLargeError, UnprocessableError
 from common.idempotency import Replay
@@ -34,6 +35,7 @@ EXPOSED_HEADERS = [
     "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
 ]  # fmt: skip
 MAX_FIELD_ERRORS = 20
+IDENTITY_OWNER = "auth-gateway"
 
 
 class MalformedJsonError(BadRequestError):
@@ -74,6 +76,8 @@ def create_app(
     app.state.internal_app = _bare_app(settings, "/internal/openapi.json")
     app.state.internal_app.include_router(internal)
     app.state.internal_app.include_router(history.routes(settings.schema_name))
+    if settings.service != IDENTITY_OWNER:  # which decides by its own tables
+        app.state.internal_app.include_router(access.routes(settings.schema_name))
     app.state.internal_app.include_router(_health_routes(settings))
     return app
 

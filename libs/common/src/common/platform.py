@@ -15,8 +15,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from common.access import AccessProjection
 from common.auth import Authenticator, Keys, Revocations, ServiceIdentity
 from common.client import InternalClient
+from common.connections import Connections
 from common.database import Database, DatabaseUnavailableError
 from common.messaging import Bus, Consumer, Inbox, Relay, Subscriber
 from common.messaging.adapters import open_bus
@@ -32,6 +34,7 @@ WORKER_CONNECTIONS = 2
 WORKER_TIMEOUT_SECONDS = 10.0
 HOUSEKEEPING_SECONDS = 3600.0
 SCHEMA_TOO_OLD_EXIT = 3
+ROOT_OWNER = "documents"
 REVOCATION_OWNERS = ("auth-gateway", "documents")
 
 
@@ -79,6 +82,15 @@ class Platform:
         self.relay = Relay(
             settings.worker_database_url.get_secret_value(), settings.schema_name, self.bus, self.database.written
         )
+        self.access = AccessProjection(
+            self.worker,
+            self.client,
+            self.revocations,
+            settings.schema_name,
+            owns_roots=settings.service == ROOT_OWNER,
+        )
+        self.connections = Connections(self.revocations)
+        """Sockets and streams, which lose their rights as soon as their users do."""
         self.inbox: Inbox | None = None
         self.chores = ["ensure_partitions()", "drop_expired()"]
         """Functions of the schema to call once an hour."""

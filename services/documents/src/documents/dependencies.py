@@ -34,13 +34,12 @@ class Resources:
 
     bodies: BodyStore
     workbench: Workbench
-    access: AccessProjection
     announcer: Announcer
 
 
 @asynccontextmanager
 async def resources(platform: Platform) -> AsyncIterator[Resources]:
-    """Body store and membership projection."""
+    """Body store and workbench."""
     platform.chores.append("drop_revocations()")
     settings = platform.settings
     assert isinstance(settings, Settings)  # noqa: S101 - main.create() built it
@@ -51,7 +50,6 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
             limit=settings.content_limit_bytes,
         ),
         Workbench(),
-        AccessProjection(platform.worker, platform.client, platform.revocations, SCHEMA, owns_roots=True),
         Announcer(SCHEMA, platform.redis, platform.revocations),
     )
 
@@ -70,24 +68,24 @@ async def services(request: Request) -> AsyncIterator[Services]:
     """The caller's documents and folders, in the request's transaction; changed rights are confirmed first."""
     user = await authenticate(request)
     own: Resources = request.app.state.resources
-    await own.access.refresh(user.user_id)
     platform: Platform = request.app.state.platform
+    await platform.access.refresh(user.user_id)
     async with platform.database.transaction(user.user_id) as transaction:
         request.state.transaction, request.state.user = transaction, user
-        yield _services(own, transaction, user)
+        yield _services(own, platform.access, transaction, user)
 
 
-def _services(own: Resources, transaction: Transaction, user: Principal) -> Services:
+def _services(own: Resources, access: AccessProjection, transaction: Transaction, user: Principal) -> Services:
     documents, tree = DocumentRepository(transaction, user), TreeRepository(transaction, user)
     roots = RootRepository(transaction, user)
     placer = Placer(documents, tree, roots, own.announcer)
     document_access, folder_access = (
-        AccessService(kind, documents, tree, roots, placer, own.announcer, own.access, user)
+        AccessService(kind, documents, tree, roots, placer, own.announcer, access, user)
         for kind in ("document", "folder")
     )
     return Services(
-        DocumentService(documents, own.bodies, own.workbench, placer, document_access, own.access, user),
-        FolderService(tree, documents, placer, folder_access, own.access, user),
+        DocumentService(documents, own.bodies, own.workbench, placer, document_access, access, user),
+        FolderService(tree, documents, placer, folder_access, access, user),
         document_access,
         folder_access,
     )

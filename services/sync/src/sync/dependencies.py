@@ -5,13 +5,11 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
 
-from common.access import AccessProjection
 from common.database import DatabaseUnavailableError, Transaction
 from common.dependencies import CurrentUser, UserTransaction
 from common.messaging import Envelope, history
@@ -28,19 +26,12 @@ LOOK_SECONDS = 0.5
 REST_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """Process-wide parts beside the platform."""
-
-    access: AccessProjection
-
-
 @asynccontextmanager
-async def resources(platform: Platform) -> AsyncIterator[Resources]:
-    """Membership projection; partitions of the log; the search for missing events."""
+async def resources(platform: Platform) -> AsyncIterator[None]:
+    """Partitions of the log; the search for missing events."""
     platform.chores.append("ensure_log_partitions()")
     platform.supervise("gaps", close_gaps(platform))
-    yield Resources(AccessProjection(platform.worker, platform.client, platform.revocations, SCHEMA))
+    yield
 
 
 async def append(transaction: Transaction, events: Sequence[Envelope]) -> None:
@@ -109,10 +100,9 @@ def gap_service(platform: Platform) -> GapService:
 
 async def audit_service(request: Request, user: CurrentUser, transaction: UserTransaction) -> AuditService:
     """The log on behalf of the caller; changed memberships are confirmed first."""
-    own: Resources = request.app.state.resources
     platform: Platform = request.app.state.platform
-    await own.access.refresh(user.user_id)
-    return AuditService(LogReader(transaction, user.user_id), own.access, user, platform.revocations.nodes)
+    await platform.access.refresh(user.user_id)
+    return AuditService(LogReader(transaction, user.user_id), platform.access, user, platform.revocations.nodes)
 
 
 Audit = Annotated[AuditService, Depends(audit_service, scope="function")]
