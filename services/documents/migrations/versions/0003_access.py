@@ -8,7 +8,8 @@ from common.ddl import define, protect
 revision = "0003"
 down_revision = "0002"
 
-MY_ROOT = "access_root_id = ANY((SELECT documents.my_roots())::uuid[])"
+# Hashed, and no condition of an index: `= ANY` made each of 5,000 index probes look through 5,000 roots (measured).
+MY_ROOT = "access_root_id IN (SELECT unnest((SELECT documents.my_roots())))"
 MY_WORKSPACE = "workspace_id = ANY((SELECT documents.my_workspaces())::uuid[])"
 BEFORE = (
     "DROP TABLE documents.access_request",
@@ -30,6 +31,8 @@ BEFORE = (
     "documents.place_of(uuid, text), "
     "documents.drop_revocations()",
     "REVOKE INSERT ON documents.outbox FROM documents_worker",
+    "ALTER POLICY runtime ON documents.document USING (access_root_id = ANY((SELECT documents.my_roots())::uuid[])) "
+    "WITH CHECK (access_root_id = ANY((SELECT documents.my_roots())::uuid[]))",
     "DROP TABLE documents.folder, documents.revocation",
 )
 # What must be seen whole, whoever acts: where a folder lies, which roots lie in folders, what an owner may take.
@@ -137,6 +140,7 @@ def upgrade() -> None:
     protect(op, "documents", "folder", MY_ROOT)
     for signature, returns, body in FUNCTIONS:
         define(op, "documents", signature, returns, body)
+    op.execute(f"ALTER POLICY runtime ON documents.document USING ({MY_ROOT}) WITH CHECK ({MY_ROOT})")
     for table in ("version", "body"):  # a guest may write in a workspace whose own root is not theirs
         op.execute(f"ALTER POLICY runtime ON documents.{table} WITH CHECK ({MY_WORKSPACE})")
 
