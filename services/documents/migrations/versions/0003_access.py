@@ -66,7 +66,8 @@ FUNCTIONS = (
         "SELECT f.id, 'folder', f.workspace_id, f.access_root_id, f.version FROM documents.folder f "
         "WHERE f.id = node) AS n (id, kind, workspace_id, access_root_id, version) "
         "JOIN documents.access_member m ON m.workspace_id = n.workspace_id AND m.role = 'owner' AND NOT m.removed "
-        "AND m.user_id = nullif(current_setting('app.user_id', true), '')::uuid",
+        "AND m.user_id = nullif(current_setting('app.user_id', true), '')::uuid AND NOT EXISTS ("
+        "SELECT 1 FROM documents.access_workspace w WHERE w.workspace_id = m.workspace_id AND w.removed)",
     ),
 )
 
