@@ -22,6 +22,7 @@ import aiohttp
 import orjson
 
 from common.auth import ServiceIdentity
+from common.revisions import SERVICES
 from deploy.bench import load
 from deploy.bench.rest import machine, move_in, say
 from deploy.client import Api, Person, invitation_token, percentile
@@ -249,7 +250,7 @@ async def bench() -> int:
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mdc-bench-"))
         backing = stack.enter_context(start(durable=True))
-        fleet = stack.enter_context(processes.fleet(migrated(backing, Path(folder))))
+        fleet = stack.enter_context(processes.fleet(migrated(backing, Path(folder)), SERVICES))
         for process in fleet.processes.values():
             await process.start()
         await fleet.until_ready()
