@@ -12,7 +12,7 @@ from common.identifiers import uuid7
 from common.messaging import BusUnavailableError, Consumer, Envelope, UnroutableError, Verdict, rabbit
 from common.messaging.rabbit import RabbitBus
 
-from .conftest import Broker, connected
+from .conftest import Broker, connected, until
 
 
 async def test_an_event_nobody_subscribed_to_is_not_taken(backing, monkeypatch):
@@ -45,16 +45,36 @@ async def test_what_is_published_before_the_log_first_came_up_waits_for_it(backi
 @pytest.mark.parametrize("failure", [StopAsyncIteration(), EOFError(), ConnectionResetError(), TimeoutError()])
 async def test_a_connection_cut_in_its_handshake_is_tried_again(backing, monkeypatch, failure):
     """What aiormq raises then depends on how far it had come; `make chaos` met StopAsyncIteration."""
-    connect, failures = aio_pika.connect, [failure]
+    connect, failures = aio_pika.Connection.connect, [failure]
 
-    async def cut_at_first(*arguments, **options):
+    async def cut_at_first(connection):
         if failures:
             raise failures.pop()
-        return await connect(*arguments, **options)
+        await connect(connection)
 
-    monkeypatch.setattr(aio_pika, "connect", cut_at_first)
+    monkeypatch.setattr(aio_pika.Connection, "connect", cut_at_first)
     async with connected(RabbitBus(backing.amqp_url)):
         assert failures == []
+
+
+async def test_connections_that_broke_or_never_were_are_closed(backing, monkeypatch):
+    """aio-pika tries to close others when they are collected, which works in their own loop only."""
+    monkeypatch.setattr(rabbit, "RECONNECT_SECONDS", 0.05)
+    made, broker = [], urlsplit(backing.amqp_url)
+
+    class Remembered(aio_pika.Connection):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    monkeypatch.setattr(aio_pika, "Connection", Remembered)
+    line = Line(broker.port)
+    await line.open()
+    async with connected(RabbitBus(backing.amqp_url.replace(f":{broker.port}", f":{line.port}"))) as bus:
+        line.close()
+        await until(lambda: len(made) >= 3)
+        assert not bus.connected
+    assert [connection.is_closed for connection in made] == [True] * len(made)
 
 
 async def test_a_consumer_survives_a_line_that_goes_dead_while_it_waits_for_a_confirm(backing, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
+from aio_pika.connection import make_url
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, PublishError
 
 from common.messaging.bus import (
@@ -56,6 +57,11 @@ def _bus_calls(what: str) -> Iterator[None]:
         raise BusUnavailableError(f"{what}: connection closed") from error
 
 
+async def _close(connection: AbstractConnection) -> None:
+    with suppress(Exception):
+        await asyncio.wait_for(connection.close(), 1.0)
+
+
 def dead_queue(queue: str) -> str:
     """Name of the queue of dead letters."""
     return f"{queue}.dead"
@@ -88,27 +94,25 @@ class RabbitBus:
 
     async def run(self) -> None:
         """Keep connected until cancelled."""
-        try:
-            while True:
-                await self._connect_and_wait()
-                await asyncio.sleep(RECONNECT_SECONDS)
-        finally:
-            if self._connection:
-                await self._connection.close()
+        while True:
+            await self._connect_and_wait()
+            await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _connect_and_wait(self) -> None:
+        connection = aio_pika.Connection(make_url(self._url, heartbeat=HEARTBEAT_SECONDS))
         closed = asyncio.Event()
+        connection.close_callbacks.add(lambda *_: closed.set())
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                connection = await aio_pika.connect(self._url, heartbeat=HEARTBEAT_SECONDS)
+                await connection.connect()
+            self._connection, self._outgoing, self._exchange = connection, None, None
+            await closed.wait()
+            log.warning("event bus connection lost")
         except CUT_OFF as error:
             log.warning("event bus not reachable", extra={"fields": {"cause": repr(error)}})
-            return
-        connection.close_callbacks.add(lambda *_: closed.set())
-        self._connection, self._outgoing, self._exchange = connection, None, None
-        await closed.wait()
-        self._connection = None  # a connection that broke does not say that it is closed
-        log.warning("event bus connection lost")
+        finally:
+            self._connection = None
+            await _close(connection)  # one that broke, or never was, does not count as closed by itself
 
     async def publish(self, envelopes: Sequence[Envelope]) -> Sequence[Exception | None]:
         """Publish with confirms; what nobody would receive comes back as `UnroutableError`."""
@@ -141,10 +145,8 @@ class RabbitBus:
         return await self._connection.channel(publisher_confirms=True, on_return_raises=True)
 
     async def _hang_up(self) -> None:
-        connection = self._connection
-        if connection:
-            with suppress(Exception):
-                await asyncio.wait_for(connection.close(), 1.0)
+        if self._connection:
+            await _close(self._connection)
 
     @asynccontextmanager
     async def subscribe(self, queue: str, types: Sequence[str]) -> AsyncIterator["RabbitSubscription"]:
