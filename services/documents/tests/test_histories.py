@@ -1,4 +1,4 @@
-"""Random trees, rules, moves and members: pure decision, row-level security, lists and other services' copies agree.
+"""Random trees, rules, moves, copies, members: pure decision, row-level security, lists and other copies agree.
 
 Each history runs the real verbs in one transaction that is never committed. A model beside it holds what was done; each
 answer of PostgreSQL is compared with `common.access.role_at` on it. `make test` runs some, `make test-slow` 2,000.
@@ -6,6 +6,7 @@ answer of PostgreSQL is compared with `common.access.role_at` on it. `make test`
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,9 +21,9 @@ from common.auth import Principal
 from common.errors import ServiceError
 from common.objects import FolderStore
 from common.revocations import Announcer
-from documents.repository import DocumentRepository, RootRepository, TreeRepository
-from documents.schemas import DocumentCreate, DocumentMove, FolderCreate, FolderUpdate
-from documents.service import AccessService, DocumentService, FolderService, Placer, Workbench
+from documents.repository import BranchRepository, DocumentRepository, RootRepository, TreeRepository
+from documents.schemas import DocumentCreate, FolderCreate, FolderUpdate
+from documents.service import AccessService, BranchService, DocumentService, FolderService, Placer, Workbench
 from documents.storage import BodyStore
 
 PEOPLE, GROUPS = 4, 2
@@ -30,6 +31,7 @@ ROLES = tuple(role.value for role in Role)
 GRANTED = tuple(role for role in ROLES if role != "guest")
 
 who, node, group = st.sampled_from((0, 0, 0, 1, 1, 2, 3)), st.integers(0, 11), st.integers(0, GROUPS - 1)
+old_folder = st.sampled_from((0, 2, 4, 6))
 principal = st.one_of(st.tuples(st.just("user"), who), st.tuples(st.just("group"), group))
 steps = st.one_of(
     st.tuples(st.just("folder"), who, node),
@@ -44,7 +46,12 @@ steps = st.one_of(
     st.tuples(st.just("clear"), who, node),
     st.tuples(st.just("trash"), who, node),
     st.tuples(st.just("restore"), who, node),
-    st.tuples(st.just("member"), who, st.sampled_from((*ROLES, None))),
+    st.tuples(st.just("take"), who, node, node),
+    st.tuples(st.just("take"), who, old_folder, node),
+    st.tuples(st.just("take"), who, old_folder, node),
+    st.tuples(st.just("copy"), who, node, node),
+    st.tuples(st.just("copy"), who, old_folder, node),
+    st.tuples(st.just("member"), who, st.integers(0, 1), st.sampled_from((*ROLES, None))),
     st.tuples(st.just("group"), who, group, st.booleans()),
 )
 
@@ -56,6 +63,7 @@ class Node:
     id: UUID
     kind: str
     parent: "Node | None"
+    workspace: UUID
     maker: int
     inherits: bool = True
     grants: dict[str, str] = field(default_factory=dict)
@@ -98,14 +106,16 @@ class NobodyElse:
 
 
 class History:
-    """People, groups, one workspace, and what they do in it."""
+    """People, groups, two workspaces, and what they do in them."""
 
     def __init__(self, connection: psycopg.AsyncConnection[dict[str, Any]], bodies: BodyStore) -> None:
         self.connection = connection
-        self.workspace = uuid4()
+        self.workspace, self.other = uuid4(), uuid4()
         self.people = [uuid4() for _ in range(PEOPLE)]
         self.groups = [uuid4() for _ in range(GROUPS)]
-        self.roles: list[str | None] = ["owner", "editor", "viewer", "guest"]
+        self.roles: dict[UUID, list[str | None]] = {
+            self.workspace: ["owner", "editor", "viewer", "guest"], self.other: ["admin", "owner", None, "editor"],
+        }  # fmt: skip
         self.teams: list[set[int]] = [set() for _ in range(GROUPS)]
         self.nodes: list[Node] = []
         self._bodies = bodies
@@ -114,7 +124,8 @@ class History:
 
     async def begin(self) -> None:
         for number in range(PEOPLE):
-            await self.keep_member(number)
+            for workspace in self.roles:
+                await self.keep_member(number, workspace)
         await self.as_role("documents_worker")
         for id_ in self.groups:
             await self.connection.execute(
@@ -134,11 +145,11 @@ class History:
         user = str(self.people[person]) if person is not None else ""
         await self.connection.execute("SELECT set_config('app.user_id', %s, true)", (user,))
 
-    async def keep_member(self, number: int) -> None:
+    async def keep_member(self, number: int, workspace: UUID) -> None:
         self._version += 1
-        role = self.roles[number]
+        role = self.roles[workspace][number]
         fact = {
-            "user_id": self.people[number], "workspace_id": self.workspace, "role": role or "viewer",
+            "user_id": self.people[number], "workspace_id": workspace, "role": role or "viewer",
             "removed": role is None, "version": self._version,
         }  # fmt: skip
         for schema in ("documents", "collab"):
@@ -159,34 +170,39 @@ class History:
     # The model
 
     def memberships(self, number: int) -> dict[UUID, Membership]:
-        role = self.roles[number]
         teams = [id_ for id_, team in zip(self.groups, self.teams, strict=True) if number in team]
-        return {self.workspace: Membership(role, teams)} if role else {}
+        return {
+            workspace: Membership(role, teams if workspace == self.workspace else [])
+            for workspace, roles in self.roles.items() if (role := roles[number])
+        }  # fmt: skip
 
-    def root_of(self, node: Node | None) -> UUID:
+    def root_of(self, node: Node | None, workspace: UUID) -> UUID:
         while node and not node.ruled:
             node = node.parent
-        return node.id if node else self.workspace
+        return node.id if node else workspace
 
     def roots(self) -> dict[UUID, Root]:
         return {
             node.id: Root(
-                node.id, self.workspace, self.root_of(node.parent), node.inherits,
+                node.id, node.workspace, self.root_of(node.parent, node.workspace), node.inherits,
                 {UUID(key.split(":")[1]): role for key, role in node.grants.items()},
             )
             for node in self.nodes if node.ruled
         }  # fmt: skip
 
-    def role(self, number: int, node: Node | None) -> str | None:
-        return role_at(self.root_of(node), self.people[number], self.memberships(number), self.roots())
+    def role(self, number: int, node: Node | None, workspace: UUID | None = None) -> str | None:
+        """At a node, or at the top of a workspace."""
+        root = self.root_of(node, node.workspace if node else workspace or self.workspace)
+        return role_at(root, self.people[number], self.memberships(number), self.roots())
 
     # The steps
 
     async def take(self, step: tuple[Any, ...]) -> None:
         kind, number, *rest = step
         if kind == "member":
-            self.roles[number] = rest[0]
-            await self.keep_member(number)
+            workspace = (self.workspace, self.other)[rest[0]]
+            self.roles[workspace][number] = rest[1]
+            await self.keep_member(number, workspace)
         elif kind == "group":
             await self.keep_in_group(number, rest[0], removed=rest[1])
         else:
@@ -203,7 +219,7 @@ class History:
             return
         done()
 
-    def services(self, number: int) -> tuple[DocumentService, FolderService, dict[str, AccessService]]:
+    def services(self, number: int) -> tuple[DocumentService, FolderService, dict[str, AccessService], BranchService]:
         user = Principal(self.people[number], uuid4(), 0)
         nobody: Any = NobodyElse()
         announcer: Any = Announcer("documents", None, None)  # type: ignore[arg-type] - what waits for a commit is not run
@@ -214,42 +230,43 @@ class History:
             kind: AccessService(kind, documents, tree, roots, placer, announcer, nobody, user)
             for kind in ("document", "folder")
         }
-        return (
-            DocumentService(documents, self._bodies, Workbench(), placer, rules["document"], nobody, user),
-            FolderService(tree, documents, placer, rules["folder"], nobody, user),
-            rules,
-        )
+        of_documents = DocumentService(documents, self._bodies, Workbench(), placer, rules["document"], nobody, user)
+        of_folders = FolderService(tree, documents, placer, rules["folder"], nobody, user)
+        branches = BranchRepository(self._transaction, user)
+        whole = BranchService(branches, roots, of_documents, of_folders, placer, self._bodies, announcer, user)
+        return of_documents, of_folders, rules, whole
 
-    def require(self, number: int, node: Node | None, action: Action) -> None:
-        assert allows(self.role(number, node), action), f"{action} was allowed to {self.role(number, node)}"
+    def require(self, number: int, node: Node | None, action: Action, workspace: UUID | None = None) -> None:
+        role = self.role(number, node, workspace)
+        assert allows(role, action), f"{action} was allowed to {role}"
 
     def may_rule(self, number: int, node: Node) -> None:
         """Managers, owners of the workspace, and whoever made a document that has no rules of its own."""
         role = self.role(number, node)
         made = node.kind == "document" and node.maker == number and not node.ruled and allows(role, Action.EDIT)
-        assert made or allows(role, Action.MANAGE) or self.roles[number] == "owner"
+        assert made or allows(role, Action.MANAGE) or self.roles[node.workspace][number] == "owner"
 
     async def _folder(self, services: Any, number: int, target: Node | None, _rest: Any) -> Any:
         parent = target if target and target.kind == "folder" else None
-        body = FolderCreate(workspace_id=self.workspace, name="F", parent_id=parent and parent.id)
+        place = parent.workspace if parent else self.workspace
+        body = FolderCreate(workspace_id=place, name="F", parent_id=parent and parent.id)
         row = await services[1].create(body, _claim)
 
         def done() -> None:
             self.require(number, parent, Action.EDIT)
-            self.nodes.append(Node(row["id"], "folder", parent, number))
+            self.nodes.append(Node(row["id"], "folder", parent, place, number))
 
         return done
 
     async def _document(self, services: Any, number: int, target: Node | None, rest: Any) -> Any:
         parent = target if target and target.kind == "folder" else None
-        body = DocumentCreate(
-            workspace_id=self.workspace, title="D", folder_id=parent and parent.id, restricted=rest[1]
-        )
+        place = parent.workspace if parent else self.workspace
+        body = DocumentCreate(workspace_id=place, title="D", folder_id=parent and parent.id, restricted=rest[1])
         row = await services[0].create(body, _claim)
 
         def done() -> None:
             self.require(number, parent, Action.EDIT)
-            made = Node(row["id"], "document", parent, number)
+            made = Node(row["id"], "document", parent, place, number)
             if rest[1]:
                 made.inherits, made.grants = False, {f"user:{self.people[number]}": "owner"}
             self.nodes.append(made)
@@ -260,7 +277,7 @@ class History:
         place = self.nodes[rest[1] % len(self.nodes)]
         parent = place if place.kind == "folder" else None
         if target.kind == "document":
-            await services[0].move(target.id, DocumentMove(folder_id=parent and parent.id), base=None)
+            await services[0].move(target.id, parent and parent.id, None, base=None)
         else:
             head = await services[1].get(target.id)
             await services[1].update(target.id, FolderUpdate(parent_id=parent and parent.id), base=head["version"])
@@ -268,8 +285,73 @@ class History:
         def done() -> None:
             self.require(number, target, Action.EDIT)
             if parent is not target.parent:
-                self.require(number, parent, Action.EDIT)
+                self.require(number, parent, Action.EDIT, target.workspace)
             target.parent = parent
+
+        return done
+
+    def branch(self, target: Node, number: int) -> tuple[list[Node], list[Node]]:
+        """What somebody sees of a branch, and what lies in that unseen; parents first."""
+        seen, unseen = [target], []
+        for node in seen:
+            inside = [other for other in self.nodes if other.parent is node]
+            seen += [other for other in inside if self.role(number, other)]
+            unseen += [other for other in inside if not self.role(number, other)]
+        return seen, unseen
+
+    async def _take(self, services: Any, number: int, target: Node, rest: Any) -> Any:
+        """To the other workspace."""
+        place = self.nodes[rest[1] % len(self.nodes)]
+        workspace = self.other if target.workspace == self.workspace else self.workspace
+        parent = place if place.kind == "folder" and place.workspace == workspace else None
+        take = services[3].move_document if target.kind == "document" else services[3].move_folder
+        await take(target.id, workspace, parent and parent.id, None, base=None)
+
+        def done() -> None:
+            self.require(number, parent, Action.EDIT, workspace)
+            seen, unseen = self.branch(target, number)
+            made = target.kind == "document" and target.maker == number and not target.ruled
+            assert (made and allows(self.role(number, target), Action.EDIT)) or all(
+                allows(self.role(number, node), Action.MANAGE) for node in seen
+            )
+            target.parent = parent
+            for node in unseen:
+                node.parent = None
+            for node in seen:
+                node.workspace = workspace
+                node.grants = {} if node.inherits else {f"user:{self.people[number]}": "owner"}
+
+        return done
+
+    async def _copy(self, services: Any, number: int, target: Node, rest: Any) -> Any:
+        place = self.nodes[rest[1] % len(self.nodes)]
+        parent = place if place.kind == "folder" and place.workspace == target.workspace else None
+        seen, _unseen = self.branch(target, number)
+        copy = services[3].duplicate_document if target.kind == "document" else services[3].duplicate_folder
+        await copy(target.id, {"place": parent and parent.id}, _claim)
+        await self.connection.execute("SET LOCAL ROLE NONE")
+        rows = await self._transaction.all(
+            "WITH RECURSIVE below AS (SELECT f.id, f.parent_id, 'folder' AS kind, f.access_root_id, 0 AS depth "
+            "FROM documents.folder f WHERE f.id <> ALL(%(known)s) AND (f.parent_id IS NULL OR f.parent_id = "
+            "ANY(%(known)s)) UNION ALL SELECT f.id, f.parent_id, 'folder', f.access_root_id, below.depth + 1 "
+            "FROM documents.folder f JOIN below ON f.parent_id = below.id) SELECT * FROM below "
+            "UNION ALL SELECT d.id, d.folder_id, 'document', d.access_root_id, 99 FROM documents.document d "
+            "WHERE d.id <> ALL(%(known)s) AND d.workspace_id = %(workspace)s ORDER BY depth",
+            {"known": [node.id for node in self.nodes], "workspace": target.workspace},
+        )
+
+        def done() -> None:
+            self.require(number, target, Action.READ)
+            self.require(number, parent, Action.EDIT, target.workspace)
+            assert 0 < len(rows) <= len(seen)
+            mine = {f"user:{self.people[number]}": "owner"}
+            for row in rows:
+                above = next((node for node in self.nodes if node.id == row["parent_id"]), None)
+                closed = row["access_root_id"] == row["id"]
+                made = Node(row["id"], row["kind"], above, target.workspace, number, not closed, mine if closed else {})
+                self.nodes.append(made)
+            assert sum(not node.inherits for node in self.nodes[-len(rows) :]) <= sum(not one.inherits for one in seen)
+            assert self.nodes[-len(rows)].inherits is target.inherits, "the copy of what is restricted is restricted"
 
         return done
 
@@ -365,11 +447,11 @@ class History:
         user = Principal(self.people[number], uuid4(), 0)
         documents, tree = DocumentRepository(self._transaction, user), TreeRepository(self._transaction, user)
         rows = []
-        for trashed in (False, True):
+        for workspace, trashed in product(self.roles, (False, True)):
             rows += await documents.list_in(
-                self.workspace, sort="-updated_at", after=None, filters={"trashed": trashed}, limit=100
+                workspace, sort="-updated_at", after=None, filters={"trashed": trashed}, limit=1000
             )
-            rows += await tree.list_in(self.workspace, filters={"trashed": trashed}, after=None, limit=100)
+            rows += await tree.list_in(workspace, filters={"trashed": trashed}, after=None, limit=1000)
         return {row["id"]: row["role"] for row in rows}
 
     async def named(self) -> dict[UUID, str]:
@@ -381,13 +463,15 @@ class History:
 
     def at_roots(self, number: int) -> dict[UUID, str]:
         found = {id_: role_at(id_, self.people[number], self.memberships(number), self.roots())
-                 for id_ in (self.workspace, *self.roots())}  # fmt: skip
+                 for id_ in (*self.roles, *self.roots())}  # fmt: skip
         return {id_: role for id_, role in found.items() if role}
 
     async def copied(self) -> dict[UUID, str]:
         """Roots with rules; a root whose rules are empty means the same as the one above, and may stay."""
-        rows = await self._transaction.all("SELECT * FROM collab.my_access(%(id)s)", {"id": self.workspace})
-        ruled = {self.workspace, *self.roots()}
+        rows = await self._transaction.all(
+            "SELECT a.* FROM unnest(%(ids)s::uuid[]) AS w, collab.my_access(w) AS a", {"ids": list(self.roles)}
+        )
+        ruled = {*self.roles, *self.roots()}
         [mine] = await self._transaction.all("SELECT collab.my_roots() AS ids")
         assert set(mine["ids"]) == {row["root_id"] for row in rows}
         return {row["root_id"]: row["role"] for row in rows if row["root_id"] in ruled}

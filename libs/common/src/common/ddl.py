@@ -46,11 +46,13 @@ def protect(op: Op, schema: str, table: str, rule: str, *, check: str | None = N
         op.execute(statement)
 
 
-def define(op: Op, schema: str, signature: str, returns: str, body: str, *, language: str = "sql") -> None:
-    """A STABLE SECURITY DEFINER function owned by the definer role, callable by the runtime role only."""
-    name = f"{schema}.{signature}"
+def define(
+    op: Op, schema: str, signature: str, returns: str, body: str, *, language: str = "sql", writes: bool = False
+) -> None:
+    """A SECURITY DEFINER function of the definer role, callable by the runtime role only; STABLE unless it `writes`."""
+    name, kind = f"{schema}.{signature}", "VOLATILE" if writes else "STABLE"
     for statement in (
-        f"CREATE FUNCTION {name} RETURNS {returns} LANGUAGE {language} STABLE SECURITY DEFINER SET search_path = '' "
+        f"CREATE FUNCTION {name} RETURNS {returns} LANGUAGE {language} {kind} SECURITY DEFINER SET search_path = '' "
         f"AS $body$ {body} $body$",
         f"ALTER FUNCTION {name} OWNER TO {schema}_definer",
         f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC",

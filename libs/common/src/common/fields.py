@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 MAX_TITLE_LENGTH = 500
+MAX_LINE_LENGTH = 200
 UUID_VERSIONS = (4, 7)
 
 
@@ -29,7 +30,7 @@ def _random_or_time_ordered(value: UUID) -> UUID:
 
 
 Line = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_LINE_LENGTH), AfterValidator(_printable)
 ]
 Title = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=MAX_TITLE_LENGTH), AfterValidator(_printable)

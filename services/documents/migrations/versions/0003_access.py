@@ -27,6 +27,9 @@ BEFORE = (
     "CREATE INDEX ix_document_access_root_id ON documents.document (access_root_id)",
     "ALTER POLICY runtime ON documents.version WITH CHECK (workspace_id = ANY((SELECT documents.my_roots())::uuid[]))",
     "ALTER POLICY runtime ON documents.body WITH CHECK (workspace_id = ANY((SELECT documents.my_roots())::uuid[]))",
+    "DROP FUNCTION documents.detach_folders(uuid[], uuid[]), documents.detach_documents(uuid[], uuid[])",
+    "DROP POLICY detach ON documents.document",
+    "REVOKE UPDATE (folder_id, version, field_versions) ON documents.document FROM documents_definer",
     "DROP FUNCTION documents.lineage(uuid), documents.roots_in(uuid[]), documents.held(uuid), "
     "documents.place_of(uuid, text), "
     "documents.drop_revocations()",
@@ -70,6 +73,8 @@ FUNCTIONS = (
         "SELECT 1 FROM documents.access_workspace w WHERE w.workspace_id = m.workspace_id AND w.removed)",
     ),
 )
+# What lies in folders that go to another workspace, and stays because whoever moves them does not see it.
+DETACHING = (("folder", "parent_id"), ("document", "folder_id"))
 
 TABLES = (
     """CREATE TABLE documents.folder (
@@ -141,6 +146,16 @@ def upgrade() -> None:
     protect(op, "documents", "folder", MY_ROOT)
     for signature, returns, body in FUNCTIONS:
         define(op, "documents", signature, returns, body)
+    for table, column in DETACHING:
+        op.execute(f"CREATE POLICY detach ON documents.{table} FOR UPDATE TO documents_definer USING (true)")
+        op.execute(f"GRANT UPDATE ({column}, version, field_versions) ON documents.{table} TO documents_definer")
+        define(
+            op, "documents", f"detach_{table}s(folders uuid[], moving uuid[])", f"SETOF documents.{table}",
+            f"UPDATE documents.{table} AS n SET {column} = NULL, version = n.version + 1, "
+            "field_versions = n.field_versions || jsonb_build_object('place', n.version + 1) "
+            f"WHERE n.{column} = ANY(folders) AND n.id <> ALL(moving) RETURNING n.*",
+            writes=True,
+        )  # fmt: skip
     op.execute(f"ALTER POLICY runtime ON documents.document USING ({MY_ROOT}) WITH CHECK ({MY_ROOT})")
     for table in ("version", "body"):  # a guest may write in a workspace whose own root is not theirs
         op.execute(f"ALTER POLICY runtime ON documents.{table} WITH CHECK ({MY_WORKSPACE})")

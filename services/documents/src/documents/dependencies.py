@@ -20,8 +20,17 @@ from common.platform import Platform
 from common.preconditions import RequiredVersion, preferences
 from common.revocations import Announcer
 
-from .repository import DocumentRepository, RootRepository, TreeRepository
-from .service import AccessService, DepartureService, DocumentService, FolderService, Placer, Terms, Workbench
+from .repository import BranchRepository, DocumentRepository, RootRepository, TreeRepository
+from .service import (
+    AccessService,
+    BranchService,
+    DepartureService,
+    DocumentService,
+    FolderService,
+    Placer,
+    Terms,
+    Workbench,
+)
 from .settings import Settings
 from .storage import BodyStore
 
@@ -60,6 +69,7 @@ class Services:
 
     documents: DocumentService
     folders: FolderService
+    branches: BranchService
     document_access: AccessService
     folder_access: AccessService
 
@@ -83,12 +93,13 @@ def _services(own: Resources, access: AccessProjection, transaction: Transaction
         AccessService(kind, documents, tree, roots, placer, own.announcer, access, user)
         for kind in ("document", "folder")
     )
-    return Services(
-        DocumentService(documents, own.bodies, own.workbench, placer, document_access, access, user),
-        FolderService(tree, documents, placer, folder_access, access, user),
-        document_access,
-        folder_access,
-    )
+    document_service = DocumentService(documents, own.bodies, own.workbench, placer, document_access, access, user)
+    folder_service = FolderService(tree, documents, placer, folder_access, access, user)
+    branches = BranchService(
+        BranchRepository(transaction, user), roots, document_service, folder_service, placer, own.bodies,
+        own.announcer, user,
+    )  # fmt: skip
+    return Services(document_service, folder_service, branches, document_access, folder_access)
 
 
 # scope="function": with the default scope a failing commit answered 201 (ADR-0004).
@@ -103,6 +114,11 @@ async def document_service(found: RequestServices) -> DocumentService:
 async def folder_service(found: RequestServices) -> FolderService:
     """Folders on behalf of the caller."""
     return found.folders
+
+
+async def branch_service(found: RequestServices) -> BranchService:
+    """Folders and documents with all in them."""
+    return found.branches
 
 
 async def access_service(request: Request, found: RequestServices) -> AccessService:
@@ -126,6 +142,7 @@ async def root_facts(request: Request) -> AsyncIterator[RootRepository]:
 
 Documents = Annotated[DocumentService, Depends(document_service)]
 Folders = Annotated[FolderService, Depends(folder_service)]
+Branches = Annotated[BranchService, Depends(branch_service)]
 Rules = Annotated[AccessService, Depends(access_service)]
 RootFacts = Annotated[RootRepository, Depends(root_facts, scope="function")]
 

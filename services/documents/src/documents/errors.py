@@ -111,10 +111,10 @@ class FolderCycleError(ConflictError):
 
 
 class ContentsProtectedError(ForbiddenError):
-    """The folder contains something the caller may see but not delete; nothing was done."""
+    """The folder contains something the caller may see but not delete, or take away; nothing was done."""
 
     code = "contents_protected"
-    title = "The folder contains something you may not delete"
+    title = "The folder contains something you may not take away"
 
 
 class LastPathError(ConflictError):
@@ -164,6 +164,13 @@ class FolderTooDeepError(UnprocessableError):
 
     code = "folder_too_deep"
     title = "Folders cannot lie that deep"
+
+
+class BranchTooLargeError(UnprocessableError):
+    """More folders or documents than are copied, or taken to another workspace, in one go: do it in parts."""
+
+    code = "branch_too_large"
+    title = "Too much lies in the folder"
 
 
 class SiblingUnknownError(UnprocessableError):

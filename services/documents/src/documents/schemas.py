@@ -99,6 +99,15 @@ class DocumentMove(RequestBody):
 
     folder_id: UUID | None
     after: UUID | None = None
+    workspace_id: UUID | None = Field(default=None, description="Another workspace; without, the one it is in")
+
+
+class DocumentDuplicate(RequestBody):
+    """What the copy is called and where it goes; without, beside the original."""
+
+    title: Title = ""
+    folder_id: UUID | None = None
+    id: ClientId | None = None
 
 
 class FolderCreate(RequestBody):
@@ -118,6 +127,22 @@ class FolderUpdate(RequestBody):
     parent_id: UUID | None = None
     position: Position = ""
     after: UUID | None = None
+
+
+class FolderMove(RequestBody):
+    """Where to: into a folder (null: the top), behind the sibling `after` (null: at the end)."""
+
+    parent_id: UUID | None
+    after: UUID | None = None
+    workspace_id: UUID | None = Field(default=None, description="Another workspace; without, the one it is in")
+
+
+class FolderDuplicate(RequestBody):
+    """What the copy is called and where it goes; without, beside the original."""
+
+    name: Line = ""
+    parent_id: UUID | None = None
+    id: ClientId | None = None
 
 
 class AccessUpdate(RequestBody):
@@ -322,7 +347,7 @@ class VersionRead(BaseModel):
     title: str
     author_id: UUID
     contributors: list[UUID]
-    origin: str = Field(description="create, save, edit or restore")
+    origin: str = Field(description="create, save, edit, restore or duplicate")
     base_version: int | None = Field(description="Version the author had seen")
     merged: bool
     created_at: datetime
@@ -344,6 +369,12 @@ def _abilities(head: dict[str, Any]) -> dict[str, bool]:
     """Whoever made a document may give it access rules, as long as it has none and they may edit it."""
     found = abilities(head["role"])
     return {**found, "manage": True} if head["made_it"] and found["edit"] else found
+
+
+def wanted_copy(body: DocumentDuplicate | FolderDuplicate) -> dict[str, Any]:
+    """What a caller says about a copy: `name`, `place`, `id`; what is left out is up to the service."""
+    words = {"title": "name", "folder_id": "place", "parent_id": "place"}
+    return {words.get(name, name): value for name, value in body.model_dump(exclude_unset=True).items()}
 
 
 def document(head: dict[str, Any]) -> JsonObject:

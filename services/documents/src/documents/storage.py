@@ -67,6 +67,10 @@ class BodyStore:
             compressed = await asyncio.to_thread(_compress, body.content)
             await self._objects.put(_key(workspace_id, body.sha256), compressed)
 
+    async def copy(self, sha256: str, source: UUID, target: UUID) -> None:
+        """Keep a large body in another workspace, too. Raises `ObjectStoreUnavailableError`, `BodyMissingError`."""
+        await self._objects.put(_key(target, sha256), await self._fetch(_key(source, sha256)))
+
     async def read(self, stored: dict[str, Any]) -> bytes:
         """Content of a row with workspace_id, body_sha256, size, data; hold no transaction if `data` is None.
 

@@ -1,7 +1,8 @@
 """Every SQL statement of documents, named as questions. Rights are part of each statement; it holds no rules."""
 
+from .branches import BranchRepository
 from .documents import DocumentRepository, Write
-from .roots import RootRepository
+from .roots import Root, RootRepository
 from .tree import TreeRepository
 
-__all__ = ["DocumentRepository", "RootRepository", "TreeRepository", "Write"]
+__all__ = ["BranchRepository", "DocumentRepository", "Root", "RootRepository", "TreeRepository", "Write"]

@@ -69,6 +69,7 @@ SAVE: Final = f"""
             body_sha256 = %(sha256)s, size = %(size)s, updated_at = now(), updated_by = %(user)s
         WHERE d.id = %(id)s AND d.content_version <= %(expected)s AND d.version >= %(expected)s
           AND d.trashed_at IS NULL AND d.body_sha256 <> %(sha256)s
+          AND d.workspace_id = coalesce(%(workspace)s::uuid, d.workspace_id)
           AND documents.my_role(d.access_root_id) {_EDITOR}
         RETURNING {HEAD}, {ROLE}
     ), {_BODY}, {heads.DOCUMENT_EVENT}
@@ -214,13 +215,19 @@ class DocumentRepository:
             raise DocumentExistsError from error
         return heads.first(rows)
 
-    async def save(self, document_id: UUID, body: Body, write: Write, expected: int) -> Row | None:
-        """Set the content if nobody changed it since version `expected`; None if that, the rights or the state fail."""
+    async def save(
+        self, document_id: UUID, body: Body, write: Write, expected: int, workspace_id: UUID | None
+    ) -> Row | None:
+        """Set the content if nobody changed it since version `expected`; None if that, the rights or the state fail.
+
+        `workspace_id`: where a large body was put, so that a document that was moved meanwhile does not miss it.
+        """
         rows = await self._transaction.single(
             SAVE,
             {
                 "id": document_id,
                 "expected": expected,
+                "workspace": workspace_id,
                 **self._content(body, write),
                 **self._event(DocumentUpdated, {"merged": write.merged, "origin": write.origin}),
             },

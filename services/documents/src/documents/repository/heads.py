@@ -46,10 +46,15 @@ def _outbox(event_id: str, data: str) -> str:
     )
 
 
+_MOVED: Final = " || jsonb_build_object('previous_root_id', old_root_id)"
+
 #: Appended to statements whose `head` are the changed rows: their events in the same round trip.
 DOCUMENT_EVENT: Final = _outbox("%(event_id)s::uuid", _DOCUMENT_DATA)
 DOCUMENT_EVENTS: Final = _outbox("gen_random_uuid()", _DOCUMENT_DATA)
 FOLDER_EVENTS: Final = _outbox("gen_random_uuid()", _FOLDER_DATA)
+#: The same for rows that have an `old_root_id`.
+DOCUMENT_MOVES: Final = _outbox("gen_random_uuid()", _DOCUMENT_DATA + _MOVED)
+FOLDER_MOVES: Final = _outbox("gen_random_uuid()", _FOLDER_DATA + _MOVED)
 
 
 def told(transaction: Transaction, principal: Principal, event: type[Event], extra: dict[str, Any]) -> dict[str, Any]:

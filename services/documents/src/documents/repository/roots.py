@@ -1,7 +1,7 @@
 """Statements about access roots, their grants, and requests for access. They are no secret to the service itself."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -13,6 +13,14 @@ from common.contracts.documents import RootChanged, root_aggregate
 from common.database import Row, Transaction
 
 SCHEMA = "documents"
+
+
+class Root(NamedTuple):
+    """A folder or document that becomes an access root, and the root above."""
+
+    id: UUID
+    kind: str
+    parent_id: UUID | None
 
 
 class RootRepository:
@@ -78,6 +86,45 @@ class RootRepository:
         )
         assert row is not None  # noqa: S101 - RETURNING of an upsert without a condition
         return int(row["version"])
+
+    async def give(self, owner: UUID, workspace_id: UUID, roots: Sequence[Root]) -> dict[UUID, int]:
+        """Restrict folders and documents to one user who owns them; new versions."""
+        rows = await self.transaction.all(
+            """
+            WITH given AS (
+                SELECT * FROM unnest(%(ids)s::uuid[], %(kinds)s::text[], %(parents)s::uuid[]) AS g (id, kind, parent)
+            ), gone AS (
+                DELETE FROM documents.access_grant WHERE root_id = ANY(%(ids)s) AND principal_id <> %(owner)s
+            ), owned AS (
+                INSERT INTO documents.access_grant (root_id, principal_id, kind, role)
+                SELECT id, %(owner)s, 'user', 'owner' FROM given
+                ON CONFLICT (root_id, principal_id) DO UPDATE SET role = excluded.role
+            )
+            INSERT INTO documents.access_root AS r
+                (root_id, workspace_id, kind, parent_id, inherits, removed, version)
+            SELECT id, %(workspace)s, kind, parent, false, false, 1 FROM given
+            ON CONFLICT (root_id) DO UPDATE SET (workspace_id, parent_id, inherits, removed, version) =
+                (excluded.workspace_id, excluded.parent_id, false, false, r.version + 1)
+            RETURNING root_id, version""",
+            {
+                "owner": owner,
+                "workspace": workspace_id,
+                "ids": [root.id for root in roots],
+                "kinds": [root.kind for root in roots],
+                "parents": [root.parent_id for root in roots],
+            },
+        )
+        return {row["root_id"]: row["version"] for row in rows}
+
+    async def remove(self, ids: Sequence[UUID]) -> dict[UUID, int]:
+        """These folders and documents have no rules of their own any more; new versions."""
+        rows = await self.transaction.all(
+            "WITH gone AS (DELETE FROM documents.access_grant WHERE root_id = ANY(%(ids)s)) "
+            "UPDATE documents.access_root SET removed = true, version = version + 1 "
+            "WHERE root_id = ANY(%(ids)s) RETURNING root_id, version",
+            {"ids": list(ids)},
+        )
+        return {row["root_id"]: row["version"] for row in rows}
 
     async def within(self, folders: Sequence[UUID]) -> list[UUID]:
         """Roots that lie directly in these folders, whoever may see them."""

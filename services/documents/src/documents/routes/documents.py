@@ -18,11 +18,12 @@ from common.pagination import DEFAULT_LIMIT, Cursor, Limit
 from common.preconditions import RequiredVersion, SeenVersion, etag, not_modified
 
 from .. import schemas
-from ..dependencies import Documents, Key, WriteTerms
+from ..dependencies import Branches, Documents, Key, RequestServices, WriteTerms
 from ..schemas import (
     ContentEdit,
     ContentWrite,
     DocumentCreate,
+    DocumentDuplicate,
     DocumentMove,
     DocumentPage,
     DocumentRead,
@@ -143,10 +144,25 @@ async def update_document(
 
 
 @router.post("/{document_id}/move", response_model=DocumentRead)
-async def move_document(document_id: UUID, body: DocumentMove, documents: Documents, version: SeenVersion) -> Response:
-    """Put into a folder, or to the top, of its workspace; it comes under the access rules of that place."""
-    head = await documents.move(document_id, body, base=version)
+async def move_document(
+    document_id: UUID, body: DocumentMove, found: RequestServices, version: SeenVersion
+) -> Response:
+    """Put into a folder, or to the top, of its workspace or another; it comes under the access rules of that place."""
+    if body.workspace_id:
+        head = await found.branches.move_document(
+            document_id, body.workspace_id, body.folder_id, body.after, base=version
+        )
+    else:
+        head = await found.documents.move(document_id, body.folder_id, body.after, base=version)
     return json_response(schemas.document(head), headers={"ETag": etag(head["version"])})
+
+
+@router.post("/{document_id}/duplicate", status_code=201, response_model=DocumentRead)
+async def duplicate_document(document_id: UUID, body: DocumentDuplicate, branches: Branches, key: Key) -> Response:
+    """Copy the newest content into a new document; of a restricted one, the copy is the caller's alone."""
+    head = await branches.duplicate_document(document_id, schemas.wanted_copy(body), key.claim)
+    headers = {"ETag": etag(head["version"]), "Location": f"/v1/documents/{head['id']}"}
+    return await key.keep(json_response(schemas.document(head), 201, headers))
 
 
 @router.delete("/{document_id}", status_code=204)

@@ -14,8 +14,18 @@ from common.pagination import DEFAULT_LIMIT, Cursor, Limit
 from common.preconditions import RequiredVersion, SeenVersion, etag, not_modified
 
 from .. import schemas
-from ..dependencies import Folders, Key
-from ..schemas import FolderCreate, FolderPage, FolderRead, FolderTree, FolderUpdate, NoQuery, State
+from ..dependencies import Branches, Folders, Key, RequestServices
+from ..schemas import (
+    FolderCreate,
+    FolderDuplicate,
+    FolderMove,
+    FolderPage,
+    FolderRead,
+    FolderTree,
+    FolderUpdate,
+    NoQuery,
+    State,
+)
 from ..service.placing import MAX_DEPTH
 
 router = APIRouter(prefix="/v1/folders", tags=["folders"], dependencies=[BEARER])
@@ -72,6 +82,24 @@ async def get_tree(folder_id: UUID, folders: Folders, depth: Depth = MAX_DEPTH, 
 async def update_folder(folder_id: UUID, body: FolderUpdate, folders: Folders, version: RequiredVersion) -> Response:
     """Rename, move or reorder; what lies in it moves along and keeps its own access rules."""
     return _folder(await folders.update(folder_id, body, base=version))
+
+
+@router.post("/{folder_id}/move", response_model=FolderRead)
+async def move_folder(folder_id: UUID, body: FolderMove, found: RequestServices, version: SeenVersion) -> Response:
+    """Put into a folder, or to the top, of its workspace or another, with all that lies in it."""
+    if body.workspace_id:
+        return _folder(
+            await found.branches.move_folder(folder_id, body.workspace_id, body.parent_id, body.after, base=version)
+        )
+    return _folder(await found.folders.move(folder_id, body.parent_id, body.after, base=version))
+
+
+@router.post("/{folder_id}/duplicate", status_code=201, response_model=FolderRead)
+async def duplicate_folder(folder_id: UUID, body: FolderDuplicate, branches: Branches, key: Key) -> Response:
+    """Copy a folder with all in it that the caller may read; copies of what is restricted are the caller's alone."""
+    head = await branches.duplicate_folder(folder_id, schemas.wanted_copy(body), key.claim)
+    headers = {"ETag": etag(head["version"]), "Location": f"/v1/folders/{head['id']}"}
+    return await key.keep(json_response(schemas.folder(head), 201, headers))
 
 
 @router.delete("/{folder_id}", status_code=204)

@@ -26,6 +26,7 @@ from ..errors import (
     TooManyGrantsError,
 )
 from ..repository import DocumentRepository, RootRepository, TreeRepository
+from .checks import check_unmoved
 from .placing import Placer
 
 MAX_GRANTS = 500
@@ -206,7 +207,7 @@ class AccessService:
         seen = await self._managed(node_id, Action.MANAGE)
         await self._meet(seen["workspace_id"], principals)
         await self._tree.lock(seen["workspace_id"])
-        node = await self._managed(node_id, Action.MANAGE, question=self._find_for_update)
+        node = check_unmoved(await self._managed(node_id, Action.MANAGE, question=self._find_for_update), seen)
         root = await self._roots.find(node_id) if node["access_root_id"] == node_id else None
         before = Rules(root["inherits"], root["grants"], root["version"]) if root else Rules()
         after = self._keep_a_way_in(node, before, change(before))

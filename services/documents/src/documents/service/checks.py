@@ -6,7 +6,13 @@ from typing import Any
 from common.access import Action, allows
 from common.database import Row
 
-from ..errors import ActionForbiddenError, ContentNotTextError, VersionAheadError, VersionStaleError
+from ..errors import (
+    ActionForbiddenError,
+    ContentNotTextError,
+    TooManyWritersError,
+    VersionAheadError,
+    VersionStaleError,
+)
 
 Claim = Callable[[], Awaitable[None]]
 """First write of an effect with an `Idempotency-Key` (see `common.idempotency`)."""
@@ -30,6 +36,13 @@ def check_unchanged(head: Row, base: int | None) -> None:
     check_base(head, base)
     if base is not None and base != head["version"]:
         raise VersionStaleError(**versions_of(head))
+
+
+def check_unmoved(head: Row, seen: Row) -> Row:
+    """The workspace whose lock was taken must be the one it is in. Raises `TooManyWritersError`."""
+    if head["workspace_id"] != seen["workspace_id"]:
+        raise TooManyWritersError("it was taken to another workspace at the same moment")
+    return head
 
 
 def versions_of(head: Row) -> dict[str, Any]:

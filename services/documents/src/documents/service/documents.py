@@ -29,10 +29,10 @@ from ..errors import (
     WorkspaceNotFoundError,
 )
 from ..repository import DocumentRepository, Write
-from ..schemas import DocumentCreate, DocumentMove, DocumentUpdate
+from ..schemas import DocumentCreate, DocumentUpdate
 from ..storage import Body, BodyStore
 from .access import AccessService
-from .checks import Claim, check_base, check_unchanged, checked_text, permitted, versions_of
+from .checks import Claim, check_base, check_unchanged, check_unmoved, checked_text, permitted, versions_of
 from .placing import Placer
 from .workbench import Workbench
 
@@ -120,6 +120,11 @@ class DocumentService:
         head = await self._seen(document_id, self._repository.find_with_body)
         return head, await self._content_of(head)
 
+    async def managed_for_update(self, document_id: UUID) -> Row:
+        """Head, locked, if the caller may manage it, or made it and it has no rules of its own."""
+        row = await self._seen(document_id, self._repository.find_for_update)
+        return permitted(row, Action.EDIT if row["made_it"] else Action.MANAGE)
+
     async def list_page(
         self, workspace_id: UUID, *, sort: str, cursor: str | None, limit: int, filters: dict[str, Any]
     ) -> tuple[list[Row], str | None]:
@@ -130,7 +135,7 @@ class DocumentService:
         question = partial(self._repository.list_in, workspace_id, sort=sort, after=after, filters=filters, limit=limit)
         rows = await question()
         if not rows:
-            await self._require_belonging(workspace_id)
+            await self.require_belonging(workspace_id)
             rows = await question()
         return pagination.page(rows, limit, column, "id")
 
@@ -141,12 +146,13 @@ class DocumentService:
         `DocumentTrashedError`, `ContentNotTextError`, `DocumentNotFoundError`, `ActionForbiddenError`.
         """
         body = await self._bodies.prepare(checked_text(content))
+        workspace_id = None
         if body.inline is None:
-            head = await self._require(document_id, Action.EDIT)
-            await self._put(head["workspace_id"], body)
+            workspace_id = (await self._require(document_id, Action.EDIT))["workspace_id"]
+            await self._put(workspace_id, body)
         write = Write("save", terms.base)
         await claim()
-        saved = await self._repository.save(document_id, body, write, terms.base or 0)
+        saved = await self._repository.save(document_id, body, write, terms.base or 0, workspace_id)
         if saved:
             return Saved(saved, merged=False)
 
@@ -202,18 +208,20 @@ class DocumentService:
             head = await self.get(document_id)
         return head
 
-    async def move(self, document_id: UUID, body: DocumentMove, *, base: int | None) -> Row:
+    async def move(self, document_id: UUID, folder_id: UUID | None, after: UUID | None, *, base: int | None) -> Row:
         """Put into a folder or the top, behind a sibling or at the end; with `base`, unless somebody moved it since."""
         head = await self._require(document_id, Action.EDIT)
-        wanted: dict[str, Any] = {"folder_id": body.folder_id}
-        wanted["position"] = await self._placer.position(head["workspace_id"], body.folder_id, body.after)
+        wanted: dict[str, Any] = {"folder_id": folder_id}
+        wanted["position"] = await self._placer.position(head["workspace_id"], folder_id, after)
         return await self._change(document_id, wanted, base=base or head["version"])
 
     async def _change(self, document_id: UUID, wanted: dict[str, Any], *, base: int) -> Row:
+        seen = None
         if "folder_id" in wanted:
             seen = await self._require(document_id, Action.EDIT)
             await self._placer.lock(seen["workspace_id"])
         head = await self._require_for_update(document_id, Action.EDIT)
+        check_unmoved(head, seen or head)
         check_base(head, base)
         if head["trashed_at"]:
             raise DocumentTrashedError
@@ -245,7 +253,7 @@ class DocumentService:
         """
         seen = await self._require(document_id, Action.DELETE)
         await self._placer.lock(seen["workspace_id"])
-        head = await self._require_for_update(document_id, Action.DELETE)
+        head = check_unmoved(await self._require_for_update(document_id, Action.DELETE), seen)
         check_unchanged(head, base)
         if not head["trashed_at"]:
             return head
@@ -314,7 +322,8 @@ class DocumentService:
             if unchanged:
                 return Saved(current, merged=stale)
             merged = replace(write, merged=stale, contributors=authors)
-            if head := await self._repository.save(document_id, body, merged, current["version"]):
+            workspace_id = current["workspace_id"]
+            if head := await self._repository.save(document_id, body, merged, current["version"], workspace_id):
                 return Saved(head, merged=stale)
             await self._repository.release()
             await asyncio.sleep(PAUSE_SECONDS * min(attempt, 10))
@@ -386,10 +395,11 @@ class DocumentService:
         return permitted(await self._seen(document_id, self._repository.find_for_update), action)
 
     async def _require_place(self, body: DocumentCreate) -> None:
-        await self._require_belonging(body.workspace_id)
+        await self.require_belonging(body.workspace_id)
         await self._placer.destination(body.workspace_id, body.folder_id)
 
-    async def _require_belonging(self, workspace_id: UUID) -> None:
+    async def require_belonging(self, workspace_id: UUID) -> None:
+        """Raises `WorkspaceNotFoundError` unless the caller is a member or guest."""
         if not await self._repository.belongs_to(workspace_id):
             await self._repository.release()
             await self._access.learn(self._principal.user_id)

@@ -25,7 +25,7 @@ from ..errors import (
 from ..repository import DocumentRepository, TreeRepository
 from ..schemas import FolderCreate, FolderUpdate
 from .access import AccessService
-from .checks import Claim, check_base, check_unchanged, permitted
+from .checks import Claim, check_base, check_unchanged, check_unmoved, permitted
 from .placing import MAX_DEPTH, Placer
 
 TREE_NODES = 10_000
@@ -130,7 +130,7 @@ class FolderService:
         seen = permitted(await self.get(folder_id), Action.EDIT)
         if wanted.keys() & {"parent_id", "position"} or after:
             await self._tree.lock(seen["workspace_id"])
-        head = await self._require_for_update(folder_id, Action.EDIT)
+        head = check_unmoved(await self.require_for_update(folder_id, Action.EDIT), seen)
         check_base(head, base)
         if head["trashed_at"]:
             raise FolderTrashedError
@@ -141,8 +141,14 @@ class FolderService:
         self._refuse_stale(head, changes, base)
         if "parent_id" in changes:
             await self._move(head, changes["parent_id"])
-            head = await self._require_for_update(folder_id, Action.EDIT)
+            head = await self.require_for_update(folder_id, Action.EDIT)
         return await self._tree.update(head, changes, FolderUpdated, origin="metadata") if changes else head
+
+    async def move(self, folder_id: UUID, parent_id: UUID | None, after: UUID | None, *, base: int | None) -> Row:
+        """Put into a folder or the top, behind a sibling or at the end; see `update`."""
+        head = await self.get(folder_id)
+        body = FolderUpdate(parent_id=parent_id, **({"after": after} if after else {}))
+        return await self.update(folder_id, body, base=base or head["version"])
 
     async def trash(self, folder_id: UUID, *, base: int | None) -> None:
         """Move to the trash with all in it; doing so again changes nothing.
@@ -172,11 +178,11 @@ class FolderService:
         await self._check_contents(folders, tag)
         await self._tree.restore(folders, tag)
         place = await self._placer.living_place(head["workspace_id"], head["parent_id"])
-        head = await self._require_for_update(folder_id, Action.DELETE)
+        head = await self.require_for_update(folder_id, Action.DELETE)
         if place["id"] == head["parent_id"]:
             return head
         await self._placer.put_folder({**head, "kind": "folder"}, place)
-        head = await self._require_for_update(folder_id, Action.DELETE)
+        head = await self.require_for_update(folder_id, Action.DELETE)
         changes = {"parent_id": place["id"], "position": domain.positions.at_the_end()}
         return await self._tree.update(head, changes, FolderUpdated, origin="restore")
 
@@ -206,9 +212,10 @@ class FolderService:
         """The folder, once nobody else changes the tree."""
         seen = permitted(await self.get(folder_id), action)
         await self._tree.lock(seen["workspace_id"])
-        return await self._require_for_update(folder_id, action)
+        return check_unmoved(await self.require_for_update(folder_id, action), seen)
 
-    async def _require_for_update(self, folder_id: UUID, action: Action) -> Row:
+    async def require_for_update(self, folder_id: UUID, action: Action) -> Row:
+        """Head, locked. Raises `FolderNotFoundError`, `ActionForbiddenError`."""
         row = await self._tree.find_for_update(folder_id)
         if row is None:
             raise FolderNotFoundError

@@ -1,5 +1,6 @@
 """Where folders and documents lie, and under which access root: the part all verbs that move or restrict share."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -57,6 +58,10 @@ class Placer:
                 return found
         return await self.destination(workspace_id, None)
 
+    async def depth(self, folder_id: UUID | None) -> int:
+        """How deep a folder lies: 0 for the top of its workspace."""
+        return len(await self._tree.lineage(folder_id)) if folder_id else 0
+
     async def position(self, workspace_id: UUID, parent_id: UUID | None, after: UUID | None) -> str:
         """A position behind the sibling `after`, at the end without one. Raises `SiblingUnknownError`."""
         if after is None:
@@ -71,7 +76,7 @@ class Placer:
         """Put a locked document into a folder or the top, with other changes of its row."""
         changes = {**changes, "folder_id": place["id"]}
         if head["access_root_id"] == head["id"]:
-            await self._hang({head["id"]}, place["access_root_id"], head["workspace_id"])
+            await self.hang({head["id"]}, place["access_root_id"], head["workspace_id"])
         elif head["access_root_id"] != place["access_root_id"]:
             changes["access_root_id"] = place["access_root_id"]
         moved = await self._documents.update(head, changes, event, **extra)
@@ -82,7 +87,7 @@ class Placer:
     async def put_folder(self, head: Row, place: Row) -> None:
         """Let rights of a folder and all in it come from where it is put; its own row is the caller's business."""
         if head["access_root_id"] == head["id"]:
-            await self._hang({head["id"]}, place["access_root_id"], head["workspace_id"])
+            await self.hang({head["id"]}, place["access_root_id"], head["workspace_id"])
         elif head["access_root_id"] != place["access_root_id"]:
             await self.reroot(head, place["access_root_id"], lowers=True)
 
@@ -98,11 +103,12 @@ class Placer:
             folders = [row["id"] for row in await self._tree.subtree(node["id"], within=old)]
             nested = await self._roots.within(folders)
             versions = await self._tree.reroot(folders, old, new)
-            await self._hang(set(nested) - {new}, new, node["workspace_id"])
+            await self.hang(set(nested) - {new}, new, node["workspace_id"])
         if lowers:
             await self._announcer.nodes_placed(self._tree.transaction, versions)
 
-    async def _hang(self, ids: set[UUID], parent_id: UUID, workspace_id: UUID) -> None:
+    async def hang(self, ids: Collection[UUID], parent_id: UUID, workspace_id: UUID) -> None:
+        """Let rights of these access roots come from another one above, and tell."""
         versions = await self._roots.hang(list(ids), parent_id)
         if versions:
             await self._roots.tell(list(versions), "moved")
