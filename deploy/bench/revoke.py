@@ -11,8 +11,8 @@ import tempfile
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from common.revisions import SERVICES
 from deploy.bench import load
 from deploy.bench.rest import machine, move_in, say
 from deploy.client import Api, Person, invitation_token, percentile
-from deploy.local.servers import start
+from deploy.local.servers import Servers, start
 from deploy.tests import processes
 from deploy.tests.environment import migrated
 
@@ -251,7 +251,9 @@ async def _settle(fleet: processes.Fleet, api: Api, http: aiohttp.ClientSession)
     return world
 
 
-async def bench() -> int:
+@asynccontextmanager
+async def watched() -> AsyncIterator[tuple[World, Servers]]:
+    """A private fleet of all services, with its servers, and the people whose rights come and go in it."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mdc-bench-"))
         backing = stack.enter_context(start(durable=True))
@@ -262,9 +264,13 @@ async def bench() -> int:
         await fleet.until_ready()
         api = await stack.enter_async_context(Api(fleet.url))
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        place = await move_in(api, fleet.mails, DOCUMENTS)
-        world = await _settle(fleet, api, http)
-        saving = asyncio.create_task(_save(urlsplit(fleet.url).port or 0, place.requests()["save"]))
+        yield await _settle(fleet, api, http), backing
+
+
+async def bench() -> int:
+    async with watched() as (world, _servers):
+        place = await move_in(world.api, world.fleet.mails, DOCUMENTS)
+        saving = asyncio.create_task(_save(urlsplit(world.fleet.url).port or 0, place.requests()["save"]))
         try:
             found = await measure(world)
         finally:

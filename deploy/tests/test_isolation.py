@@ -47,6 +47,9 @@ BODIES: dict[str, Any] = {
     "PUT /v1/documents/{document_id}/content": {"content": "changed\n"},
     "PATCH /v1/documents/{document_id}/content": {"edits": [{"append": "more\n"}]},
     "POST /v1/documents/{document_id}/move": {"folder_id": None},
+    "POST /v1/documents/{document_id}/duplicate": {},
+    "POST /v1/folders/{folder_id}/move": {"parent_id": None},
+    "POST /v1/folders/{folder_id}/duplicate": {},
     "POST /v1/folders": {"workspace_id": "{workspace_id}", "name": "New"},
     "PATCH /v1/folders/{folder_id}": NAME,
 }
@@ -220,6 +223,8 @@ def expected(operation: str, rule: str, who: str, place: str) -> set[int]:
         role = roles.get(who) if roles is not None else None if who == "guest" else who
     if role is None or (role == "guest" and "/v1/users/" in operation):
         return {404}
+    if operation.endswith("/duplicate"):  # the copy lies at the top, like the original
+        role = who
     return {*range(200, 400), 409, 412} if allows(role, Action(rule)) else {403}
 
 

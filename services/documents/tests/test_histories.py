@@ -134,11 +134,12 @@ class History:
         for above in (None, 0, 1, 0):  # a tree to begin with: each folder with a document in it
             parent = None if above is None else self.nodes[2 * above]
             for kind, rest in (("folder", [parent]), ("document", [parent, False])):
-                await self.begin_with(kind, rest)
+                await self.begin_with(0, kind, rest)
+        await self.begin_with(1, "document", [self.nodes[2], True])  # what the others know nothing of
 
-    async def begin_with(self, kind: str, rest: list[Any]) -> None:
-        await self.as_role("documents", 0)
-        (await getattr(self, f"_{kind}")(self.services(0), 0, rest[0], rest))()
+    async def begin_with(self, number: int, kind: str, rest: list[Any]) -> None:
+        await self.as_role("documents", number)
+        (await getattr(self, f"_{kind}")(self.services(number), number, rest[0], rest))()
 
     async def as_role(self, role: str, person: int | None = None) -> None:
         await self.connection.execute(f"SET LOCAL ROLE {role}")
@@ -422,7 +423,24 @@ class History:
 
     # What PostgreSQL says
 
+    async def check_places(self) -> None:
+        """Where everything lies, whoever sees it; roots live where there are rules, or where they say nothing."""
+        await self.connection.execute("SET LOCAL ROLE NONE")
+        rows = await self._transaction.all(
+            "WITH node AS (SELECT id, workspace_id, parent_id, access_root_id FROM documents.folder UNION ALL "
+            "SELECT id, workspace_id, folder_id, access_root_id FROM documents.document) "
+            "SELECT n.id, n.workspace_id, n.parent_id, r.root_id IS NOT NULL AS rooted, n.access_root_id = n.id AS own "
+            "FROM node n LEFT JOIN documents.access_root r ON r.root_id = n.id AND NOT r.removed "
+            "WHERE n.id = ANY(%(ids)s)",
+            {"ids": [node.id for node in self.nodes]},
+        )
+        found = {row["id"]: (row["workspace_id"], row["parent_id"]) for row in rows}
+        assert found == {node.id: (node.workspace, node.parent and node.parent.id) for node in self.nodes}
+        assert all(row["own"] == row["rooted"] for row in rows), "a root without rules in force, or the other way round"
+        assert {row["id"] for row in rows if row["own"]} >= self.roots().keys()
+
     async def check(self) -> None:
+        await self.check_places()
         await self.as_role("documents_worker")
         facts = await RootRepository(self._transaction, None).facts([node.id for node in self.nodes])
         told = [{**fact, "grants": dict(fact["grants"])} for fact in facts]

@@ -59,6 +59,8 @@ def test_where_events_belong():
     document = document_event(uuid7(), 1, workspace)
     assert domain.scopes_of(document) == [Scope("root", workspace)]
     assert domain.scopes_of(member_event(workspace, user, 1)) == [Scope("root", workspace), Scope("user", user)]
+    before = replace(document, data={**document.data, "previous_root_id": str(user)})
+    assert domain.scopes_of(before) == [Scope("root", workspace), Scope("root", user)], "also where it went away from"
     assert domain.scopes_of(replace(document, data={"user_id": str(user)})) == [Scope("user", user)]
 
 

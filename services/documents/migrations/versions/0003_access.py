@@ -12,6 +12,9 @@ down_revision = "0002"
 MY_ROOT = "access_root_id IN (SELECT unnest((SELECT documents.my_roots())))"
 MY_WORKSPACE = "workspace_id = ANY((SELECT documents.my_workspaces())::uuid[])"
 BEFORE = (
+    "DROP FUNCTION documents.detach_folders(uuid[], uuid[]), documents.detach_documents(uuid[], uuid[])",
+    "DROP POLICY detach ON documents.document",
+    "REVOKE UPDATE (folder_id, version, field_versions) ON documents.document FROM documents_definer",
     "DROP TABLE documents.access_request",
     "DROP INDEX documents.ix_document_updated, documents.ix_document_created, documents.ix_document_title, "
     "documents.ix_document_position, documents.ix_document_trashed, documents.ix_document_trashed_with, "
@@ -27,9 +30,6 @@ BEFORE = (
     "CREATE INDEX ix_document_access_root_id ON documents.document (access_root_id)",
     "ALTER POLICY runtime ON documents.version WITH CHECK (workspace_id = ANY((SELECT documents.my_roots())::uuid[]))",
     "ALTER POLICY runtime ON documents.body WITH CHECK (workspace_id = ANY((SELECT documents.my_roots())::uuid[]))",
-    "DROP FUNCTION documents.detach_folders(uuid[], uuid[]), documents.detach_documents(uuid[], uuid[])",
-    "DROP POLICY detach ON documents.document",
-    "REVOKE UPDATE (folder_id, version, field_versions) ON documents.document FROM documents_definer",
     "DROP FUNCTION documents.lineage(uuid), documents.roots_in(uuid[]), documents.held(uuid), "
     "documents.place_of(uuid, text), "
     "documents.drop_revocations()",

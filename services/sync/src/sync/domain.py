@@ -58,10 +58,15 @@ def in_order_of_arrival(admitted: Mapping[UUID, Sequence[Envelope]], arrived: It
 
 
 def scopes_of(event: Envelope) -> list[Scope]:
-    """Where an event is logged: its access root (a workspace is one) and the user it is about. At least one."""
+    """Where an event is logged: its access root (a workspace is one), the one before, the user it is about.
+
+    At least one; the first is where the entity is now.
+    """
     root, user = event.data.get("access_root_id") or event.data.get("workspace_id"), event.data.get("user_id")
+    left = event.data.get("previous_root_id")
     try:
         found = [Scope("root", UUID(root))] if root else []
+        found += [Scope("root", UUID(left))] if left and left != root else []
         found += [Scope("user", UUID(user))] if user else []
     except (ValueError, TypeError, AttributeError):
         found = []
