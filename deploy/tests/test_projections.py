@@ -1,4 +1,4 @@
-"""Random histories of memberships at their owner, told in any order and more than once: all services agree with it."""
+"""Random histories of memberships and groups, told in any order, more than once: all services agree with the owner."""
 
 import asyncio
 import importlib
@@ -38,7 +38,13 @@ steps = st.one_of(
     st.tuples(st.just("join"), workspace, person, st.sampled_from(ROLES)),
     st.tuples(st.just("change"), workspace, person, st.sampled_from(ROLES)),
     st.tuples(st.just("remove"), workspace, person, st.none()),
+    st.tuples(st.just("suspend"), workspace, person, st.none()),
+    st.tuples(st.just("resume"), workspace, person, st.none()),
     st.tuples(st.just("rename"), workspace, person, st.none()),
+    st.tuples(st.just("enter"), workspace, person, st.none()),
+    st.tuples(st.just("enter"), workspace, person, st.none()),
+    st.tuples(st.just("quit"), workspace, person, st.none()),
+    st.tuples(st.just("dissolve"), workspace, person, st.none()),
 )
 knobs = st.builds(
     Knobs,
@@ -51,17 +57,23 @@ Step = tuple[str, int, int, str | None]
 
 
 class History:
-    """An owner, other people, two workspaces, and what happens to them at auth-gateway."""
+    """An owner, other people, two workspaces with a group each, and what happens to them at auth-gateway."""
 
-    def __init__(self, crowd: list[Person], workspaces: list[str], mails: Path) -> None:
+    def __init__(self, crowd: list[Person], workspaces: list[str], groups: list[str], mails: Path) -> None:
         self.crowd = crowd
         self.workspaces = workspaces
+        self.groups = groups
         self._mails = mails
 
     @classmethod
     async def begin(cls, people: People, mails: Path) -> "History":
         crowd = [await people.person(f"P{number}") for number in range(1 + PEOPLE)]
-        return cls(crowd, [await people.workspace(crowd[0], f"W{number}") for number in range(WORKSPACES)], mails)
+        workspaces = [await people.workspace(crowd[0], f"W{number}") for number in range(WORKSPACES)]
+        groups = []
+        for place in workspaces:
+            answer = await crowd[0].http.post(f"/v1/workspaces/{place}/groups", json={"name": "Team"})
+            groups.append(answer.json()["id"])
+        return cls(crowd, workspaces, groups, mails)
 
     async def take(self, step: Step) -> None:
         """One step; it may be refused, such as joining twice."""
@@ -77,12 +89,18 @@ class History:
             await owner.patch(member, json={"role": role})
         elif kind == "remove":
             await owner.delete(member)
+        elif kind in ("suspend", "resume"):
+            await owner.post(f"{member}/{kind}")
+        elif kind in ("enter", "quit", "dissolve"):
+            group = f"/v1/workspaces/{workspace}/groups/{self.groups[where]}"
+            path = group if kind == "dissolve" else f"{group}/members/{other.id}"
+            await (owner.put(path) if kind == "enter" else owner.delete(path))
         else:
             await other.http.patch("/v1/users/me", json={"display_name": f"Name {uuid7()}"})
             await owner.patch(f"/v1/workspaces/{workspace}", json={"name": f"Name {uuid7()}"})
 
     def ids(self) -> list[str]:
-        return [*self.workspaces, *(str(one.id) for one in self.crowd)]
+        return [*self.workspaces, *self.groups, *(str(one.id) for one in self.crowd)]
 
 
 def told_anew(rows: Iterable[Mapping], history: History) -> tuple[list[Envelope], dict[str, str]]:
@@ -138,8 +156,8 @@ async def tell(bus: MemoryBus, events: Sequence[Envelope], databases: Mapping[st
             await asyncio.sleep(0.005)
 
 
-async def answers_of(fleet: Fleet, history: History) -> tuple[dict, dict, dict]:
-    """What the owner says: memberships ever held, names of workspaces and of people."""
+async def answers_of(fleet: Fleet, history: History) -> tuple[dict, dict, dict, set]:
+    """What the owner says: memberships ever held, names of workspaces and of people, who is in which group."""
     owner = history.crowd[0].http
     members, client = {}, fleet["documents"].app.state.platform.client
     for place in history.workspaces:
@@ -149,10 +167,15 @@ async def answers_of(fleet: Fleet, history: History) -> tuple[dict, dict, dict]:
                 members[place, str(one.id)] = (fact["role"], fact["removed"], fact["version"])
     names = {place: (await owner.get(f"/v1/workspaces/{place}")).json()["name"] for place in history.workspaces}
     people = {str(one.id): (await one.http.get("/v1/users/me")).json()["display_name"] for one in history.crowd}
-    return members, names, people
+    grouped = set()
+    for place, group in zip(history.workspaces, history.groups, strict=True):
+        answer = await owner.get(f"/v1/workspaces/{place}/groups/{group}/members")
+        assert answer.status_code in (200, 404)
+        grouped |= {(group, item["user_id"]) for item in answer.json().get("items", [])}
+    return members, names, people, grouped
 
 
-async def projected(environment: Mapping[str, str], schema: str, ids: list[str]) -> tuple[dict, dict, dict]:
+async def projected(environment: Mapping[str, str], schema: str, ids: list[str]) -> tuple[dict, dict, dict, set]:
     async with await psycopg.AsyncConnection.connect(environment["MDC_ADMIN_DATABASE_URL"]) as connection:
 
         async def rows(statement: str) -> list[tuple]:
@@ -168,7 +191,12 @@ async def projected(environment: Mapping[str, str], schema: str, ids: list[str])
         people = await rows(
             f"SELECT user_id::text, display_name FROM {schema}.access_user WHERE user_id = ANY(%(ids)s::uuid[])"
         )
-    return {row[:2]: row[2:] for row in members}, dict(names), dict(people)
+        grouped = await rows(
+            f"SELECT m.group_id::text, m.user_id::text FROM {schema}.access_group_member m "
+            f"JOIN {schema}.access_group g ON g.group_id = m.group_id AND NOT g.removed "
+            "WHERE m.group_id = ANY(%(ids)s::uuid[]) AND NOT m.removed"
+        )
+    return {row[:2]: row[2:] for row in members}, dict(names), dict(people), set(grouped)
 
 
 @pytest.fixture
@@ -187,12 +215,13 @@ async def test_after_any_history_every_projection_says_what_its_owner_says(
     events, others = told_anew(await events_of(environment, history), history)
     await tell(MemoryBus(knobs, seed), events, databases, f"projections-{uuid7()}")
 
-    members, names, display_names = await answers_of(fleet, history)
+    members, names, display_names, grouped = await answers_of(fleet, history)
     told = {event.data["user_id"] for event in events if event.type.startswith("auth-gateway.user.")}
     expected = (
         {(others[place], others[one]): fact for (place, one), fact in members.items()},
         {others[place]: name for place, name in names.items()},
         {others[one]: name for one, name in display_names.items() if others[one] in told},
+        {(others[group], others[one]) for group, one in grouped},
     )
     for service in PROJECTING:
         assert await projected(environment, schema_of(service), list(others.values())) == expected, service
