@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from uuid import UUID
 
@@ -73,7 +74,10 @@ class History:
         for place in workspaces:
             answer = await crowd[0].http.post(f"/v1/workspaces/{place}/groups", json={"name": "Team"})
             groups.append(answer.json()["id"])
-        return cls(crowd, workspaces, groups, mails)
+        history = cls(crowd, workspaces, groups, mails)
+        for step in product(("join", "enter"), range(WORKSPACES), (1, 2), ("editor",)):
+            await history.take(step)
+        return history
 
     async def take(self, step: Step) -> None:
         """One step; it may be refused, such as joining twice."""
