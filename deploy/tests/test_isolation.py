@@ -171,19 +171,19 @@ class World:
         http = self.people.client() if who == "anonymous" else self.persons[who].http
         answer = await http.request(
             method,
-            _filled(path, target),
-            json=_filled(body, target),
-            params=_filled(query, target),
+            filled(path, target),
+            json=filled(body, target),
+            params=filled(query, target),
             headers={"If-Match": '"v1"'},
         )
         return answer.status_code
 
 
-def _filled(value: Any, target: dict[str, str]) -> Any:
+def filled(value: Any, target: dict[str, str]) -> Any:
     if isinstance(value, dict):
-        return {_filled(name, target): _filled(item, target) for name, item in value.items()}
+        return {filled(name, target): filled(item, target) for name, item in value.items()}
     if isinstance(value, list):
-        return [_filled(item, target) for item in value]
+        return [filled(item, target) for item in value]
     return re.sub(r"\{(\w+)\}", lambda match: target[match[1]], value) if isinstance(value, str) else value
 
 
