@@ -56,6 +56,8 @@ class World:
     subject: Person
     password: str
     workspace: str
+    away: str
+    """A workspace the somebody is not in."""
     group: str
     shared: str
     """A document restricted to who is granted something."""
@@ -206,6 +208,17 @@ async def _restricted(world: World) -> dict[str, float]:
     return found
 
 
+async def _taken(world: World) -> dict[str, float]:
+    path = f"/v1/documents/{world.shared}"
+    await world.must(world.owner, "PUT", f"{path}/access/user:{world.subject.id}", body={"role": "editor"})
+    found = await lags(
+        world.askers(world.shared, world.subject.token, {"documents": path}),
+        lambda: world.must(world.owner, "POST", f"{path}/move", body={"workspace_id": world.away, "folder_id": None}),
+    )
+    await world.must(world.owner, "POST", f"{path}/move", body={"workspace_id": world.workspace, "folder_id": None})
+    return found
+
+
 async def _workspace(world: World) -> dict[str, float]:
     doomed = await world.owner.make_workspace("Doomed")
     await _let_in(world.owner, world.subject, doomed, world.fleet.mails)
@@ -223,6 +236,7 @@ KINDS: dict[str, Callable[[World], Awaitable[dict[str, float]]]] = {
     "grant taken back": _grant,
     "left a group": _group,
     "restricted": _restricted,
+    "taken to another workspace": _taken,
     "workspace deleted": _workspace,
 }
 
@@ -236,11 +250,11 @@ async def _settle(fleet: processes.Fleet, api: Api, http: aiohttp.ClientSession)
     password, run = uuid.uuid4().hex, uuid.uuid4().hex
     owner = await api.sign_up(f"owner-{run}@example.org", password, "Owner")
     subject = await api.sign_up(f"subject-{run}@example.org", password, "Subject")
-    workspace = await owner.make_workspace("Watched")
+    workspace, away = await owner.make_workspace("Watched"), await owner.make_workspace("Away")
     await _let_in(owner, subject, workspace, fleet.mails)
     created = await owner.call("POST", f"/v1/workspaces/{workspace}/groups", body={"name": "Team"}, expect=(201,))
     documents = [str((await owner.create(workspace, name, b"text\n")).json()["id"]) for name in ("a", "b", "c")]
-    world = World(fleet, api, http, owner, subject, password, workspace, created.json()["id"], *documents)
+    world = World(fleet, api, http, owner, subject, password, workspace, away, created.json()["id"], *documents)
     rules = {
         world.shared: {"restricted": True},
         world.teams: {"restricted": True, "grants": {f"group:{world.group}": "editor", f"user:{owner.id}": "owner"}},

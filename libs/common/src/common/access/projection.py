@@ -116,12 +116,14 @@ class AccessProjection:
         if not missing:
             return []
         known = await self._rows(
-            "SELECT root_id AS id, version FROM {s}.access_root WHERE root_id = ANY(%(ids)s)", ids=missing
+            "SELECT root_id AS id, version, workspace_id FROM {s}.access_root WHERE root_id = ANY(%(ids)s)", ids=missing
         )
         _raise(self._roots, known)
         mine = await self._workspaces_of(user_id)
+        # Rights come from where our copy lies, even if the root has been taken to other workspaces since.
+        places = {row["id"]: row["workspace_id"] for row in known}
         missing = _behind(self._revocations.roots, self._roots)
-        missing = [root for root in missing if self._revocations.workspace_of(root) in mine]
+        missing = [root for root in missing if places.get(root, self._revocations.workspace_of(root)) in mine]
         for start in range(0, len(missing), ROOTS_AT_ONCE):
             await self._ask_roots(missing[start : start + ROOTS_AT_ONCE])
         return _behind(self._revocations.roots, self._roots)
