@@ -61,6 +61,9 @@ def test_where_events_belong():
     assert domain.scopes_of(member_event(workspace, user, 1)) == [Scope("root", workspace), Scope("user", user)]
     before = replace(document, data={**document.data, "previous_root_id": str(user)})
     assert domain.scopes_of(before) == [Scope("root", workspace), Scope("root", user)], "also where it went away from"
+    assert domain.personal(before, Scope("root", workspace))["data"] == before.data
+    assert "title" not in domain.personal(before, Scope("root", user))["data"]
+    assert str(workspace) not in str(domain.personal(before, Scope("root", user))), "nor where to"
     assert domain.scopes_of(replace(document, data={"user_id": str(user)})) == [Scope("user", user)]
 
 

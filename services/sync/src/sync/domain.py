@@ -93,17 +93,22 @@ class Entry(NamedTuple):
 def personal(event: Envelope, scope: Scope) -> dict[str, Any]:
     """Who, from where, how signed in, and what the event says.
 
-    In a user's own log somebody else's address and session are nobody's business.
+    In a user's own log somebody else's address and session are nobody's business; where something went away from, only
+    that it went is said.
     """
     actor = event.extensions.get("actor")
     hidden = scope.kind == "user" and actor != str(scope.id)
+    left = scope.kind == "root" and event.data.get("previous_root_id") == str(scope.id)
     return {
         "actor": actor,
         "session_id": None if hidden else event.extensions.get("sessionid"),
         "client_ip": None if hidden else event.extensions.get("clientip"),
         "auth_method": None if hidden else event.extensions.get("authmethod"),
-        "data": dict(event.data),
+        "data": {name: value for name, value in event.data.items() if not left or name in _SAID_WHERE_IT_LEFT},
     }
+
+
+_SAID_WHERE_IT_LEFT: Final = frozenset(("document_id", "version", "origin", "previous_root_id"))
 
 
 def commitment(salt: bytes, details: Mapping[str, Any]) -> bytes:
