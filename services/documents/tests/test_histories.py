@@ -334,7 +334,8 @@ class History:
         rows = await self._transaction.all(
             "WITH RECURSIVE below AS (SELECT f.id, f.parent_id, 'folder' AS kind, f.access_root_id, 0 AS depth "
             "FROM documents.folder f WHERE f.workspace_id = %(workspace)s AND f.id <> ALL(%(known)s) "
-            "AND (f.parent_id IS NULL OR f.parent_id = ANY(%(known)s)) UNION ALL SELECT f.id, f.parent_id, 'folder', f.access_root_id, below.depth + 1 "
+            "AND (f.parent_id IS NULL OR f.parent_id = ANY(%(known)s)) UNION ALL "
+            "SELECT f.id, f.parent_id, 'folder', f.access_root_id, below.depth + 1 "
             "FROM documents.folder f JOIN below ON f.parent_id = below.id) SELECT * FROM below "
             "UNION ALL SELECT d.id, d.folder_id, 'document', d.access_root_id, 99 FROM documents.document d "
             "WHERE d.id <> ALL(%(known)s) AND d.workspace_id = %(workspace)s ORDER BY depth",
