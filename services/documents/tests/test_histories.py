@@ -533,6 +533,7 @@ async def test_all_answers_agree_on_some_histories(connection, tmp_path, taken) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @property_of(2_000)
 @given(taken=st.lists(steps, min_size=8, max_size=24))
 async def test_all_answers_agree_on_2000_histories(connection, tmp_path, taken) -> None:
