@@ -1,5 +1,6 @@
 """A folder of 10,000 documents is restricted, moved, copied, trashed: each in one transaction, in one request."""
 
+import asyncio
 import time
 from uuid import UUID
 
@@ -30,6 +31,9 @@ FILL = (
     "INSERT INTO documents.version (document_id, n, workspace_id, body_sha256, size, title, author_id, contributors, "
     "origin, merged) SELECT d.id, 1, d.workspace_id, d.body_sha256, d.size, d.title, %(user)s, '{}', 'create', false "
     "FROM documents.document d JOIN leaf ON leaf.id = d.folder_id",
+    # The log is to miss nothing of what was never told.
+    "INSERT INTO sync.aggregate (id, producer, version) SELECT leaf.id, 'documents', 1 FROM leaf UNION ALL "
+    "SELECT d.id, 'documents', 1 FROM documents.document d JOIN leaf ON leaf.id = d.folder_id",
 )
 
 
@@ -101,3 +105,18 @@ async def test_ten_thousand_documents_change_their_root_at_once(large, people, e
         answer = await timed(what, request)
         assert answer.status_code == expected
     assert await statuses("documents", inside, ada) == [200]
+    await told(environment, second)
+
+
+async def told(environment, workspace):
+    """Until the log has all of it: what comes after would wait behind it."""
+    behind = (
+        "SELECT count(*) FROM documents.document d LEFT JOIN sync.aggregate a ON a.id = d.id "
+        "WHERE d.workspace_id = %s AND coalesce(a.version, 0) < d.version"
+    )
+    async with (
+        await psycopg.AsyncConnection.connect(environment["MDC_ADMIN_DATABASE_URL"], autocommit=True) as admin,
+        asyncio.timeout(100),
+    ):
+        while await (await admin.execute(behind, (workspace,))).fetchone() != (0,):
+            await asyncio.sleep(0.5)
