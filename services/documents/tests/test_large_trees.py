@@ -12,7 +12,7 @@ from common.identifiers import uuid7
 from .test_access import restrict, statuses, user
 from .test_branches import take
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.timeout(240)
 
 DOCUMENTS, FOLDERS = 10_000, 100
 REQUEST_SECONDS = 20.0

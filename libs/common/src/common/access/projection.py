@@ -120,10 +120,10 @@ class AccessProjection:
         )
         _raise(self._roots, known)
         mine = await self._workspaces_of(user_id)
-        # Rights come from where our copy lies, even if the root has been taken to other workspaces since.
+        # Rights come from where our copy lies, and from where the root has been taken since.
         places = {row["id"]: row["workspace_id"] for row in known}
         missing = _behind(self._revocations.roots, self._roots)
-        missing = [root for root in missing if places.get(root, self._revocations.workspace_of(root)) in mine]
+        missing = [root for root in missing if mine & {places.get(root), self._revocations.workspace_of(root)}]
         for start in range(0, len(missing), ROOTS_AT_ONCE):
             await self._ask_roots(missing[start : start + ROOTS_AT_ONCE])
         return _behind(self._revocations.roots, self._roots)
