@@ -1,4 +1,4 @@
-"""`make bench`: all tables, or `table=` one."""
+"""`make bench`: all tables, or `table=` one, whose further arguments are its own."""
 
 import sys
 
@@ -6,6 +6,7 @@ from deploy.bench import bus, rest
 
 TABLES = {"rest": rest.main, "bus": bus.main}
 
-wanted = sys.argv[1:] or list(TABLES)
+wanted = sys.argv[1:2] or list(TABLES)
+sys.argv[1:] = sys.argv[2:]
 for name in wanted:
     TABLES[name]()
