@@ -72,6 +72,9 @@ class Principal:
     amr: tuple[str, ...] = ("pwd",)
     scope: str = ""
     email_verified: bool = False
+    device_id: UUID | None = None
+    """The device whose operation `op_id` is carried out; None for what comes by plain requests."""
+    op_id: UUID | None = None
 
 
 class Keys:

@@ -10,7 +10,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 MEDIA_TYPE: Final = "application/cloudevents+json"
-EXTENSIONS: Final = ("traceparent", "actor", "sessionid", "clientip", "authmethod")
+EXTENSIONS: Final = ("traceparent", "actor", "sessionid", "clientip", "authmethod", "deviceid", "opid")
 
 
 class UnreadableEventError(ValueError):

@@ -43,7 +43,8 @@ COLUMNS: Final = "id, event_id, type, aggregate_id, aggregate_version, data, hea
 def headers(principal: Principal | None) -> dict[str, Any]:
     """CloudEvents extensions every event carries for tracing and audit."""
     context = telemetry.current()
-    return {
+    device = principal and principal.device_id
+    return ({"deviceid": str(device), "opid": str(principal.op_id)} if principal and device else {}) | {
         "traceparent": context.traceparent if context else None,
         "clientip": context.client_ip if context else None,
         "actor": str(principal.user_id) if principal else None,
