@@ -72,6 +72,8 @@ class Environments:
         if service == "auth-gateway":
             own["SIGNING_KEYS"] = self.keys["signing_keys"]
             own["REFRESH_KEY"] = self.keys["refresh_key"]
+        if service == "sync":
+            own["CURSOR_KEYS"] = self.keys["cursor_key"]
         return {variable(service, name): value for name, value in own.items()}
 
     def migration(self) -> dict[str, str]:

@@ -88,4 +88,5 @@ MAKERS: dict[str, Callable[[], str]] = {
     "supervisor": _password,
     "signing_keys": _signing_key,
     "refresh_key": lambda: secrets.token_urlsafe(32),
+    "cursor_key": lambda: secrets.token_urlsafe(32),
 }

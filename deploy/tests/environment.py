@@ -34,6 +34,7 @@ def migrated(backing: Servers, state: Path) -> dict[str, str]:
         "MDC_CORS_ORIGINS": '["http://localhost:5173"]',
         "AUTH_GATEWAY_SIGNING_KEYS": made["signing_keys"],
         "AUTH_GATEWAY_REFRESH_KEY": made["refresh_key"],
+        "SYNC_CURSOR_KEYS": made["cursor_key"],
     }
     for service in SERVICES:
         prefix, schema = env_prefix(service), schema_of(service)

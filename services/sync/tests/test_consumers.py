@@ -98,7 +98,7 @@ def gap_service(log, told):
 
     async def skip(aggregate, producer, version):
         async with log.database.transaction() as transaction:
-            await LogService(LogWriter(transaction)).skip(aggregate, producer, version)
+            await LogService(LogWriter(transaction), lambda _heads: None).skip(aggregate, producer, version)
 
     return GapService(fetch, lambda events: log.apply(*events), skip)
 
@@ -269,6 +269,7 @@ async def test_the_number_of_statements_does_not_grow_with_the_batch(log, histor
     class Counting:
         def __init__(self, transaction):
             self._transaction = transaction
+            self.after_commit = transaction.after_commit
 
         async def execute(self, *arguments):
             counted.append(1)

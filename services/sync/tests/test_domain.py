@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from common.identifiers import uuid7
 from common.messaging import UnreadableEventError
 from sync import domain
-from sync.domain import GENESIS, Checked, Scope
+from sync.domain import GENESIS, Checked, Logged, Scope, Tally
 
 from .conftest import document_event, member_event
 
@@ -61,9 +61,11 @@ def test_where_events_belong():
     assert domain.scopes_of(member_event(workspace, user, 1)) == [Scope("root", workspace), Scope("user", user)]
     before = replace(document, data={**document.data, "previous_root_id": str(user)})
     assert domain.scopes_of(before) == [Scope("root", workspace), Scope("root", user)], "also where it went away from"
-    assert domain.personal(before, Scope("root", workspace))["data"] == before.data
-    assert "title" not in domain.personal(before, Scope("root", user))["data"]
-    assert str(workspace) not in str(domain.personal(before, Scope("root", user))), "nor where to"
+    assert domain.left_by(before) == Scope("root", user)
+    assert domain.personal(Logged(Scope("root", workspace), before, left=False))["data"] == before.data
+    left = domain.personal(Logged(Scope("root", user), before, left=True))
+    assert "title" not in left["data"]
+    assert str(workspace) not in str(left), "nor where to"
     assert domain.scopes_of(replace(document, data={"user_id": str(user)})) == [Scope("user", user)]
 
 
@@ -78,7 +80,7 @@ def rows_of(count):
     seq, previous, rows = 0, GENESIS, []
     for version in range(1, count + 1):
         event, salt = document_event(uuid7(), version, ROOT.id), bytes([version] * 16)
-        personal = domain.personal(event, ROOT)
+        personal = domain.personal(Logged(ROOT, event, left=False))
         entry = domain.append(ROOT, seq, previous, event, datetime.now(UTC), domain.commitment(salt, personal))
         seq, previous = entry.seq, entry.hash
         rows.append(entry._asdict() | {"salt": salt, "personal": personal})
@@ -123,13 +125,38 @@ def test_missing_swapped_and_foreign_entries_are_found():
     assert domain.check(ROOT, START, [*rows[:3], *rows_of(4)[3:]]).broken_at == 4
 
 
-def test_items_are_the_newest_of_each():
-    document, workspace = uuid7(), uuid7()
+def test_heads_are_the_newest_of_each_in_each_scope():
+    document, workspace, elsewhere = uuid7(), uuid7(), uuid7()
     events = [document_event(document, version, workspace) for version in (1, 2, 3)]
     events[2] = replace(events[2], type="documents.document.trashed.v1")
+    moved = document_event(document, 4, elsewhere, previous_root_id=str(workspace))
     member = member_event(workspace, uuid7(), 2, removed=True)
     session = replace(events[0], type="auth-gateway.session.opened.v1")
-    found = {item["entity"]: item for item in domain.items(itertools.chain(events, [member, session]))}
-    assert set(found) == {"document", "member"}
-    assert (found["document"]["version"], found["document"]["removed"], found["document"]["title"]) == (3, True, "T3")
-    assert (found["member"]["id"], found["member"]["removed"]) == (member.aggregate_id, True)
+    placed = [
+        Logged(scope, event, scope == domain.left_by(event))
+        for event in (*events, member, session, moved)
+        for scope in domain.scopes_of(event)
+    ]
+    found = domain.heads(zip(placed, itertools.count(1)))
+    here = found[Scope("root", workspace), "document", document]
+    there = found[Scope("root", elsewhere), "document", document]
+    assert (here["gone"], here["reason"], here["title"], here["data"], here["version"]) == (True, "moved", None, {}, 4)
+    assert (there["gone"], there["title"], there["version"]) == (False, "T4", 4)
+    before = domain.heads(zip(placed[:3], itertools.count(1)))[Scope("root", workspace), "document", document]
+    assert (before["gone"], before["reason"], before["seq"]) == (True, "trashed", 3)
+    members = [row for key, row in found.items() if key.entity == "member"]
+    assert {row["gone"] for row in members} == {True}
+    assert {row["scope_kind"] for row in members} == {"root", "user"}, "also in the user's own scope"
+    assert {key.entity for key in found} == {"document", "member"}
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2**64 - 1)), max_size=20))
+def test_a_tally_kept_step_by_step_is_that_of_what_is_held(changes):
+    held, tally, ids = {}, Tally(), [uuid7() for _ in range(4)]
+    for at, (gone, checksum) in enumerate(changes):
+        id_, row = ids[at % 4], {"gone": gone, "checksum": domain.signed(checksum)}
+        tally = domain.recount(tally, held.get(id_), row)
+        held[id_] = row
+    living = [row["checksum"] for row in held.values() if not row["gone"]]
+    assert tally == (len(living), sum(living) % 2**64)
+    assert domain.hexadecimal(domain.signed(tally.sum)) == f"{tally.sum:016x}"

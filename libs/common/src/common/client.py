@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from common.auth import ServiceIdentity
 from common.errors import NotFoundError, UnavailableError
 
 TIMEOUT_SECONDS = 2.0
+USER_TOKEN = "X-User-Token"  # noqa: S105 - the name of a header
+"""Carries the access token of the user a call is made for: the callee decides by the user's own rights."""
 ATTEMPTS = 3
 BREAK_AFTER_FAILURES = 5
 BREAK_SECONDS = 2.0
@@ -82,7 +85,7 @@ class InternalClient:
             if attempt:
                 await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - jitter
             try:
-                answer = await self._get_once(service, path, params, acting_user)
+                answer = await self._once("GET", service, path, acting_user, params=params)
             except PeerNotFoundError:
                 breaker.succeeded()
                 raise
@@ -96,17 +99,56 @@ class InternalClient:
             return answer
         raise PeerUnavailableError(f"{service} is not reachable") from cause
 
-    async def _get_once(
-        self, service: str, path: str, params: Mapping[str, str] | None, acting_user: UUID | None
+    async def post(
+        self,
+        service: str,
+        path: str,
+        body: Any,
+        *,
+        acting_user: UUID | None = None,
+        user_token: str | None = None,
+        seconds: float = TIMEOUT_SECONDS,
+    ) -> Any:
+        """JSON answer of an internal call that is made once. Raises `PeerUnavailableError`, `PeerNotFoundError`.
+
+        After the former nobody knows whether it had an effect.
+        """
+        breaker = self._breakers[service]
+        breaker.check(service)
+        more = {USER_TOKEN: user_token} if user_token else {}
+        try:
+            answer = await self._once(
+                "POST", service, path, acting_user, more, data=orjson.dumps(body),
+                timeout=aiohttp.ClientTimeout(total=seconds),
+            )  # fmt: skip
+        except PeerNotFoundError:
+            breaker.succeeded()
+            raise
+        except (aiohttp.ClientError, TimeoutError) as error:
+            breaker.failed()
+            raise PeerUnavailableError(f"{service} is not reachable") from error
+        breaker.succeeded()
+        return answer
+
+    async def _once(
+        self,
+        method: str,
+        service: str,
+        path: str,
+        acting_user: UUID | None,
+        more: Mapping[str, str] = MappingProxyType({}),
+        **options: Any,
     ) -> Any:
         session = self._session = self._session or aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         )
-        with telemetry.span(f"GET {service}", SpanKind.CLIENT):
-            headers = {"Authorization": f"Bearer {self._identity.assertion(service, acting_user)}"}
+        with telemetry.span(f"{method} {service}", SpanKind.CLIENT):
+            headers = {"Authorization": f"Bearer {self._identity.assertion(service, acting_user)}", **more}
+            if method == "POST":
+                headers["Content-Type"] = "application/json"
             if context := telemetry.current():
                 headers |= {"traceparent": context.traceparent, "X-Request-Id": context.request_id}
-            async with session.get(self._urls[service] + path, params=params, headers=headers) as response:
+            async with session.request(method, self._urls[service] + path, headers=headers, **options) as response:
                 if response.status == 404:  # noqa: PLR2004
                     raise PeerNotFoundError
                 if response.status != 200:  # noqa: PLR2004

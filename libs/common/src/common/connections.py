@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 RECHECKS_AT_ONCE = 32
 SESSION_REVOKED = "session_revoked"
 ACCESS_LOST = "access_lost"
+DRAINING = "draining"
 
 
 @dataclass(eq=False, slots=True)
@@ -59,8 +60,16 @@ class Connections:
                 if not self._by_key[key]:
                     del self._by_key[key]
 
+    def drain(self) -> None:
+        """End all of them: this process is about to stop."""
+        for connection in self._all():
+            connection.close(DRAINING)
+
+    def _all(self) -> set[OpenConnection]:
+        return {connection for found in self._by_key.values() for connection in found}
+
     def __len__(self) -> int:
-        return len({connection for found in self._by_key.values() for connection in found})
+        return len(self._all())
 
     def _heard(self, entry: str) -> None:
         kind, *ids = entry.split(":")

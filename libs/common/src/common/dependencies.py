@@ -8,6 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from common import telemetry
 from common.auth import CallerNotAllowedError, Principal
+from common.client import USER_TOKEN
 from common.database import Transaction
 from common.errors import UnauthorizedError
 from common.platform import Platform
@@ -72,6 +73,18 @@ async def open_transaction(request: Request) -> AsyncIterator[Transaction]:
 # scope="function": with the default scope a failing commit answered 201 (ADR-0004).
 UserTransaction = Annotated[Transaction, Depends(user_transaction, scope="function")]
 OpenTransaction = Annotated[Transaction, Depends(open_transaction, scope="function")]
+
+
+async def acting_user(request: Request) -> Principal:
+    """The user an internal call is made for, by the access token that was handed on. Raises `UnauthorizedError`."""
+    token = request.headers.get(USER_TOKEN)
+    if not token:
+        raise UnauthorizedError(f"hand the user's access token on: {USER_TOKEN}")
+    platform: Platform = request.app.state.platform
+    return await platform.authenticator.authenticate(token)
+
+
+ActingUser = Annotated[Principal, Depends(acting_user)]
 
 
 def internal_caller(*allowed: str) -> params.Depends:

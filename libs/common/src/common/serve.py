@@ -79,6 +79,7 @@ async def serve(app: FastAPI, settings: CommonSettings) -> int:
     platform = app.state.platform
     platform.draining = True
     await asyncio.sleep(settings.drain_seconds)
+    platform.connections.drain()
     public.should_exit = internal.should_exit = True
     stopping.cancel()
     await asyncio.gather(running, aside)

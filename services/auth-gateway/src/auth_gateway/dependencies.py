@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from common import telemetry
 from common.auth import Principal
 from common.database import Transaction
-from common.dependencies import CurrentUser, OpenTransaction, UserTransaction, anonymous
+from common.dependencies import ActingUser, CurrentUser, OpenTransaction, UserTransaction, anonymous
 from common.idempotency import IdempotencyKey
 from common.platform import Platform
 from common.ratelimit import Policy
@@ -155,6 +155,13 @@ async def account_service(request: Request, transaction: UserTransaction) -> Acc
     return _account_service(request, transaction)
 
 
+async def acting_account_service(request: Request, user: ActingUser) -> AsyncIterator[AccountService]:
+    """Accounts on behalf of the user another service acts for."""
+    platform: Platform = request.app.state.platform
+    async with platform.database.transaction(user.user_id) as transaction:
+        yield _account_service(request, transaction)
+
+
 async def open_account_service(request: Request, transaction: OpenTransaction) -> AccountService:
     """Accounts for somebody not signed in; limited per client IP."""
     await anonymous(request)
@@ -277,6 +284,7 @@ async def login_device(body: LoginBody) -> Device:
 
 
 Accounts = Annotated[AccountService, Depends(account_service, scope="function")]
+ActingAccounts = Annotated[AccountService, Depends(acting_account_service, scope="function")]
 OpenAccounts = Annotated[AccountService, Depends(open_account_service, scope="function")]
 Workspaces = Annotated[WorkspaceService, Depends(workspace_service, scope="function")]
 Members = Annotated[MemberService, Depends(member_service, scope="function")]

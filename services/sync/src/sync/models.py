@@ -4,7 +4,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Computed, DateTime, Index, LargeBinary, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -37,12 +49,18 @@ add_access_projection(Table.metadata)
 
 
 class Scope(Table, table=True):
-    """What is shared as a whole: an access root or a user's own; its last sequence number and hash."""
+    """What is shared as a whole: an access root or a user's own; its last sequence number and hash.
+
+    Beside them: how much it holds, the checksums of that, the number of the last removal that is forgotten.
+    """
 
     kind: str = _text(primary_key=True)
     id: UUID = Field(primary_key=True)
     seq: int = _number()
     hash: bytes = _bytes()
+    items: int = _number(server_default=text("0"))
+    checksum: int = _number(server_default=text("0"))
+    low_seq: int = _number(server_default=text("0"))
 
 
 class SyncLog(Table, table=True):
@@ -80,20 +98,84 @@ class SyncLogDetail(Table, table=True):
 
 
 class Item(Table, table=True):
-    """Head of an entity: document, member, workspace."""
+    """Head of an entity in a scope, under the number of its last change there; `gone`: it lies there no longer."""
 
+    scope_kind: str = _text(primary_key=True)
+    scope_id: UUID = Field(primary_key=True)
     entity: str = _text(primary_key=True)
     id: UUID = Field(primary_key=True)
-    root_id: UUID
+    seq: int = _number()
     version: int = _number()
+    gone: bool
+    reason: str | None = _text()
+    checksum: int = _number()
     content_hash: str | None = _text()
     size: int | None = Field(sa_column=Column(BigInteger))
+    parent_id: UUID | None
     title: str | None = _text()
-    removed: bool
     data: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    actor: UUID | None
+    device_id: UUID | None
+    op_id: UUID | None
     changed_at: datetime = _time()
 
-    __table_args__ = (Index("ix_item_root_id", "root_id", "entity", "id"),)
+    __table_args__ = (
+        Index("ix_item_seq", "scope_kind", "scope_id", "seq"),
+        Index("ix_item_id", "id"),
+        Index("ix_item_gone", "changed_at", postgresql_where=text("gone")),
+    )
+
+
+class Device(Table, table=True):
+    """An installation of a client; bound to a session. `last_n`: the last operation of its queue that was taken."""
+
+    id: UUID = Field(primary_key=True)
+    user_id: UUID = Field(index=True)
+    session_id: UUID
+    name: str = _text(nullable=False)
+    platform: str = _text(nullable=False)
+    app_version: str | None = _text()
+    created_at: datetime = _time(server_default=text("now()"))
+    seen_at: datetime = _time(server_default=text("now()"))
+    removed_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    last_n: int = _number(server_default=text("0"))
+    lease: UUID | None
+    leased_until: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+
+
+class Cursor(Table, table=True):
+    """How far a device had got in each scope after one of its pulls: the one it has, and those made from it."""
+
+    device_id: UUID = Field(primary_key=True)
+    nonce: UUID = Field(primary_key=True)
+    user_id: UUID
+    generation: int = _number()
+    positions: bytes = _bytes()
+    used_at: datetime = _time(server_default=text("now()"), index=True)
+
+    __table_args__ = (ForeignKeyConstraint(["device_id"], ["sync.device.id"], ondelete="CASCADE"),)
+
+
+class Conflict(Table, table=True):
+    """A document that holds what could not be merged into another one; settled once it is in the trash."""
+
+    copy_id: UUID = Field(primary_key=True)
+    document_id: UUID = Field(index=True)
+    user_id: UUID
+    device_id: UUID | None
+    op_id: UUID | None
+    created_at: datetime = _time()
+    resolved_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    resolved_by: UUID | None
+    choice: str | None = _text()
+
+
+class Epoch(Table, table=True):
+    """Which incarnation of the database this is: another one after a backup was restored."""
+
+    one: bool = Field(sa_column=Column(Boolean, primary_key=True, server_default=text("true")))
+    epoch: UUID
+    began_at: datetime = _time(server_default=text("now()"))
 
 
 class Aggregate(Table, table=True):

@@ -55,6 +55,8 @@ class Fleet:
                 await fleet._start(name, running)
             yield fleet
         finally:
+            for service in fleet.services.values():
+                service.app.state.platform.connections.drain()
             for server, _ in running:
                 server.should_exit = True
             await asyncio.gather(*(task for _, task in running), return_exceptions=True)

@@ -6,9 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 
 from common import revocations
-from common.dependencies import internal_caller
+from common.dependencies import ActingUser, internal_caller
 
-from ..dependencies import SCHEMA, Facts
+from ..dependencies import SCHEMA, ActingAccounts, Facts
 
 router = APIRouter(prefix="/internal", dependencies=[internal_caller()])
 
@@ -29,6 +29,13 @@ async def get_membership(workspace_id: UUID, user_id: UUID, facts: Facts) -> dic
 async def get_user_access(user_id: UUID, facts: Facts) -> dict[str, list[dict[str, Any]]]:
     """All memberships and groups of a user as versioned facts, ended ones included, and their workspaces."""
     return await facts.access_of(user_id)
+
+
+@router.post("/sessions/{session_id}/end", dependencies=[internal_caller("sync")])
+async def end_session(session_id: UUID, user: ActingUser, accounts: ActingAccounts) -> dict[str, Any]:
+    """Sign out the device somebody has removed."""
+    await accounts.end_session(user, session_id)
+    return {}
 
 
 router.include_router(revocations.routes(SCHEMA))

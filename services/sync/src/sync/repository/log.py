@@ -1,6 +1,6 @@
-"""Every SQL statement of sync, named as questions; batches travel whole, so their number does not grow."""
+"""Statements about the log and what it leaves behind; batches travel whole, so their number does not grow."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,9 @@ import orjson
 from common.database import Row, Transaction
 from common.messaging import Envelope
 
-from .domain import Entry, Scope
+from ..domain import Entry, Key, Scope, Tally, signed
+
+Tallies = Mapping[Scope, Tally]
 
 _LOG_KEY = "scope_kind, scope_id, seq, recorded_at"
 _ENTRY = (
@@ -36,19 +38,21 @@ _APPEND = f"""
     ), details AS (
         INSERT INTO sync.sync_log_detail ({_LOG_KEY}, salt, personal) SELECT {_LOG_KEY}, salt, personal FROM new
     )
-    UPDATE sync.scope AS s SET seq = head.seq, hash = head.hash
-    FROM (SELECT DISTINCT ON (scope_kind, scope_id) * FROM new ORDER BY scope_kind, scope_id, seq DESC) AS head
-    WHERE s.kind = head.scope_kind AND s.id = head.scope_id"""
-_KEEP_ITEMS = """
-    INSERT INTO sync.item AS known
-        (entity, id, root_id, version, content_hash, size, title, removed, data, changed_at)
-    SELECT * FROM json_to_recordset(%(items)s::json) AS r (entity text, id uuid, root_id uuid, version bigint,
-        content_hash text, size bigint, title text, removed boolean, data jsonb, changed_at timestamptz)
-    ON CONFLICT (entity, id) DO UPDATE SET
-        (root_id, version, content_hash, size, title, removed, data, changed_at) =
-        (excluded.root_id, excluded.version, excluded.content_hash, excluded.size, excluded.title, excluded.removed,
-         excluded.data, excluded.changed_at)
-    WHERE known.version < excluded.version"""
+    UPDATE sync.scope AS s SET (seq, hash, items, checksum) = (head.seq, head.hash, head.items, head.checksum)
+    FROM json_to_recordset(%(heads)s::json) AS head (kind text, id uuid, seq bigint, hash bytea, items bigint,
+        checksum bigint)
+    WHERE s.kind = head.kind AND s.id = head.id"""
+_ITEM = (
+    "scope_kind, scope_id, entity, id, seq, version, gone, reason, checksum, content_hash, size, parent_id, title, "
+    "data, actor, device_id, op_id, changed_at"
+)
+_KEEP_ITEMS = f"""
+    INSERT INTO sync.item ({_ITEM})
+    SELECT {_ITEM} FROM json_to_recordset(%(items)s::json) AS r (scope_kind text, scope_id uuid, entity text, id uuid,
+        seq bigint, version bigint, gone boolean, reason text, checksum bigint, content_hash text, size bigint,
+        parent_id uuid, title text, data jsonb, actor uuid, device_id uuid, op_id uuid, changed_at timestamptz)
+    ON CONFLICT (scope_kind, scope_id, entity, id) DO UPDATE SET ({_ITEM}) =
+        ({", ".join("excluded." + name for name in _ITEM.split(", "))})"""
 
 
 class LogWriter:
@@ -113,7 +117,7 @@ class LogWriter:
         )
 
     async def lock_scopes(self, scopes: Sequence[Scope], genesis: bytes) -> tuple[dict[Scope, Row], datetime]:
-        """Each scope's last number and hash, locked in a fixed order; and the time of this transaction."""
+        """Each scope's last number, hash and tally, locked in a fixed order; and the time of this transaction."""
         wanted = {"kinds": [scope.kind for scope in scopes], "ids": [scope.id for scope in scopes]}
         await self._transaction.execute(
             "INSERT INTO sync.scope (kind, id, seq, hash) "
@@ -122,14 +126,25 @@ class LogWriter:
             {**wanted, "genesis": genesis},
         )
         rows = await self._transaction.all(
-            "SELECT kind, id, seq, hash, now() AS now FROM sync.scope "
+            "SELECT kind, id, seq, hash, items, checksum, now() AS now FROM sync.scope "
             "WHERE (kind, id) IN (SELECT * FROM unnest(%(kinds)s::text[], %(ids)s::uuid[])) "
             "ORDER BY kind, id FOR UPDATE",
             wanted,
         )
         return {Scope(row["kind"], row["id"]): row for row in rows}, rows[0]["now"]
 
-    async def append(self, entries: Sequence[Entry], salts: Sequence[bytes], details: Sequence[dict[str, Any]]) -> None:
+    async def heads(self, scopes: Collection[Scope]) -> dict[Scope, int]:
+        """Last numbers of these scopes."""
+        rows = await self._transaction.all(
+            "SELECT kind, id, seq FROM sync.scope "
+            "WHERE (kind, id) IN (SELECT * FROM unnest(%(kinds)s::text[], %(ids)s::uuid[]))",
+            {"kinds": [scope.kind for scope in scopes], "ids": [scope.id for scope in scopes]},
+        )
+        return {Scope(row["kind"], row["id"]): row["seq"] for row in rows}
+
+    async def append(
+        self, entries: Sequence[Entry], salts: Sequence[bytes], details: Sequence[dict[str, Any]], tallies: Tallies
+    ) -> None:
         """Write entries and what is personal beside them, and move the scopes' heads on."""
         rows = [
             {
@@ -149,11 +164,55 @@ class LogWriter:
             }
             for entry, salt, personal in zip(entries, salts, details, strict=True)
         ]
-        await self._transaction.execute(_APPEND, {"rows": orjson.dumps(rows).decode()})
+        last = {entry.scope: entry for entry in entries}
+        heads = [
+            {
+                "kind": scope.kind,
+                "id": scope.id,
+                "seq": entry.seq,
+                "hash": _bytea(entry.hash),
+                "items": tallies[scope].held,
+                "checksum": signed(tallies[scope].sum),
+            }
+            for scope, entry in last.items()
+        ]
+        parameters = {"rows": orjson.dumps(rows).decode(), "heads": orjson.dumps(heads).decode()}
+        await self._transaction.execute(_APPEND, parameters)
+
+    async def held(self, ids: Sequence[UUID]) -> dict[Key, Row]:
+        """Where these entities are held, or were: `gone` and `checksum` of each."""
+        rows = await self._transaction.all(
+            "SELECT scope_kind, scope_id, entity, id, gone, checksum FROM sync.item WHERE id = ANY(%(ids)s)",
+            {"ids": list(ids)},
+        )
+        return {Key(Scope(row["scope_kind"], row["scope_id"]), row["entity"], row["id"]): row for row in rows}
 
     async def keep_items(self, items: Sequence[dict[str, Any]]) -> None:
-        """Set heads of entities."""
+        """Set heads of entities in their scopes."""
         await self._transaction.execute(_KEEP_ITEMS, {"items": orjson.dumps(items).decode()})
+
+    async def keep_conflicts(self, events: Sequence[Envelope]) -> None:
+        """Note documents that were made because a text could not be merged."""
+        await self._transaction.execute(
+            "INSERT INTO sync.conflict (copy_id, document_id, user_id, device_id, op_id, created_at) "
+            "SELECT * FROM json_to_recordset(%(rows)s::json) AS r (copy_id uuid, document_id uuid, user_id uuid, "
+            "device_id uuid, op_id uuid, created_at timestamptz) ON CONFLICT DO NOTHING",
+            {
+                "rows": orjson.dumps(
+                    [
+                        {
+                            "copy_id": event.aggregate_id,
+                            "document_id": event.data["conflict_of"],
+                            "user_id": event.extensions["actor"],
+                            "device_id": event.extensions.get("deviceid"),
+                            "op_id": event.extensions.get("opid"),
+                            "created_at": event.time,
+                        }
+                        for event in events
+                    ]
+                ).decode()
+            },
+        )
 
 
 def _bytea(value: bytes) -> str:
@@ -196,7 +255,8 @@ class LogReader:
     async def readable(self, ids: Sequence[UUID]) -> dict[UUID, int]:
         """Those of these documents and folders the caller may read, with the version we know of each."""
         rows = await self._transaction.all(
-            "SELECT id, version FROM sync.item WHERE entity IN ('document', 'folder') AND id = ANY(%(ids)s)",
+            "SELECT id, version FROM sync.item WHERE id = ANY(%(ids)s) AND entity IN ('document', 'folder') "
+            "AND reason IS DISTINCT FROM 'moved'",
             {"ids": list(ids)},
         )
         return {row["id"]: row["version"] for row in rows}

@@ -1,4 +1,4 @@
-"""Pure decisions of the log: which events are next, where they belong, how entries are chained, what an item is."""
+"""Pure decisions of the log: which events are next, where they belong, how entries are chained."""
 
 import hashlib
 from collections import deque
@@ -9,10 +9,12 @@ from uuid import UUID
 
 import orjson
 
+from common.contracts.documents import RootChanged
 from common.messaging import Envelope, UnreadableEventError
 
 GENESIS: Final = bytes(32)
 """Hash before a scope's first entry."""
+ROOT_CHANGED: Final = RootChanged.type
 
 
 class Scope(NamedTuple):
@@ -60,19 +62,37 @@ def in_order_of_arrival(admitted: Mapping[UUID, Sequence[Envelope]], arrived: It
 def scopes_of(event: Envelope) -> list[Scope]:
     """Where an event is logged: its access root (a workspace is one), the one before, the user it is about.
 
-    At least one; the first is where the entity is now.
+    At least one; the first is where the entity is now. Rules of a root are also its workspace's business. Raises
+    `UnreadableEventError` for an event that belongs nowhere.
     """
-    root, user = event.data.get("access_root_id") or event.data.get("workspace_id"), event.data.get("user_id")
-    left = event.data.get("previous_root_id")
+    data = event.data
+    root, user = data.get("access_root_id") or data.get("workspace_id"), data.get("user_id")
     try:
+        left = left_by(event)
         found = [Scope("root", UUID(root))] if root else []
-        found += [Scope("root", UUID(left))] if left and left != root else []
+        if event.type == ROOT_CHANGED:
+            found.insert(0, Scope("root", UUID(data["root_id"])))
+        found += [left] if left else []
         found += [Scope("user", UUID(user))] if user else []
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, KeyError):
         found = []
     if not found:
         raise UnreadableEventError(f"{event.type} names neither a root nor a user")
-    return found
+    return list(dict.fromkeys(found))
+
+
+def left_by(event: Envelope) -> Scope | None:
+    """The access root something went away from by this event."""
+    left = event.data.get("previous_root_id")
+    return Scope("root", UUID(left)) if left and left != event.data.get("access_root_id") else None
+
+
+class Logged(NamedTuple):
+    """An event in one of its scopes; `left`: what it is about lay there, and lies there no longer."""
+
+    scope: Scope
+    event: Envelope
+    left: bool
 
 
 class Entry(NamedTuple):
@@ -90,15 +110,15 @@ class Entry(NamedTuple):
     hash: bytes
 
 
-def personal(event: Envelope, scope: Scope) -> dict[str, Any]:
+def personal(logged: Logged) -> dict[str, Any]:
     """Who, from where, how signed in, and what the event says.
 
     In a user's own log somebody else's address and session are nobody's business; where something went away from, only
     that it went is said.
     """
+    scope, event, left = logged
     actor = event.extensions.get("actor")
     hidden = scope.kind == "user" and actor != str(scope.id)
-    left = scope.kind == "root" and event.data.get("previous_root_id") == str(scope.id)
     return {
         "actor": actor,
         "session_id": None if hidden else event.extensions.get("sessionid"),
@@ -172,38 +192,6 @@ def check(scope: Scope, start: Checked, rows: Iterable[Mapping[str, Any]]) -> Ch
             return Checked(seq, previous, erased, seq + 1)
         seq, previous = seq + 1, row["hash"]
     return Checked(seq, previous, erased, None)
-
-
-_ENTITIES: Final = {
-    "documents.document": "document",
-    "documents.folder": "folder",
-    "auth-gateway.membership": "member",
-    "auth-gateway.workspace": "workspace",
-}
-
-
-def items(events: Iterable[Envelope]) -> list[dict[str, Any]]:
-    """Heads of the entities these events leave behind: the newest of each, in a fixed order."""
-    newest: dict[tuple[str, UUID], Envelope] = {}
-    for event in events:
-        entity = _ENTITIES.get(".".join(event.type.split(".")[:2]))
-        if entity:
-            newest[entity, event.aggregate_id] = event
-    return [
-        {
-            "entity": entity,
-            "id": event.aggregate_id,
-            "root_id": scopes_of(event)[0].id,
-            "version": event.version,
-            "content_hash": event.data.get("content_hash"),
-            "size": event.data.get("size"),
-            "title": event.data.get("title") or event.data.get("name"),
-            "removed": bool(event.data.get("removed")) or event.type.split(".")[2] == "trashed",
-            "data": dict(event.data),
-            "changed_at": event.time,
-        }
-        for (entity, _), event in sorted(newest.items())
-    ]
 
 
 NAMES: Final = ("title", "name")

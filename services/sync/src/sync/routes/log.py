@@ -1,4 +1,4 @@
-"""HTTP in, one service call, out."""
+"""The audit log."""
 
 from datetime import datetime
 from typing import Annotated
@@ -6,16 +6,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from common.dependencies import BEARER
 from common.idempotency import json_response
 from common.pagination import DEFAULT_LIMIT, Cursor, Limit
 
-from . import schemas
-from .dependencies import Audit
-from .schemas import LogPage, Verification
+from .. import schemas
+from ..dependencies import Audit
+from ..schemas import LogPage, Verification
 
-router = APIRouter(prefix="/v1/sync", tags=["sync"], dependencies=[BEARER])
-internal = APIRouter()
+router = APIRouter()
 
 WorkspaceQuery = Annotated[
     UUID | None, Query(description="Whose log; without it the caller's own sign-ins and changes")

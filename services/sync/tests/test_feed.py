@@ -1,0 +1,298 @@
+"""Bootstrap and pull over HTTP: what a device is told, in which order, and what it is never told."""
+
+import asyncio
+import hashlib
+
+import pytest
+
+from common.identifiers import uuid7
+from common.testing.checks import problem
+from common.testing.writing import save
+
+
+class Device:
+    """The smallest client there can be: applies what it is told, and knows nothing else."""
+
+    def __init__(self, person):
+        self.person = person
+        self.id = str(uuid7())
+        self.cursor = None
+        self.held = {}
+        self.checksums = {}
+        self.roles = {}
+
+    async def post(self, what, **body):
+        answer = await self.person.http.post(f"/v1/sync/{what}", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def register(self):
+        body = {"name": "Laptop", "platform": "linux"}
+        answer = await self.person.http.put(f"/v1/sync/devices/{self.id}", json=body)
+        assert answer.status_code in (200, 201), answer.text
+        return self
+
+    async def bootstrap(self, **options):
+        token, pages = None, 0
+        while True:
+            page = await self.post("bootstrap", device_id=self.id, page_token=token, **options)
+            self.apply(page["items"], page)
+            token, pages = page["page_token"], pages + 1
+            if page["cursor"]:
+                self.cursor = page["cursor"]
+                return pages
+
+    async def pull(self, **options):
+        told = []
+        while True:
+            page = await self.post("pull", cursor=self.cursor, **options)
+            for scope in page["scopes_removed"]:
+                self.held = {key: change for key, change in self.held.items() if key[0] != scope}
+            self.apply(page["changes"], page)
+            told += page["changes"]
+            self.cursor = page["cursor"]
+            if not page["has_more"]:
+                self.page = page
+                return told
+
+    def apply(self, changes, page):
+        for change in changes:
+            key = (change["scope"], change["entity"], change["id"])
+            if change["kind"] == "upsert":
+                self.held[key] = change
+            else:
+                self.held.pop(key, None)
+        self.roles |= page["roles"]
+        self.checksums |= page["checksums"]
+
+    def documents(self):
+        return {change["id"]: change for change in self.held.values() if change["entity"] == "document"}
+
+    def checksum(self, scope):
+        found = [change for key, change in self.held.items() if key[0] == scope]
+        total = 0
+        for change in found:
+            text = f"{change['entity']}:{change['id']}:{change['version']}:{change['content_hash'] or ''}"
+            total += int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        return {"count": len(found), "sum": f"{total % 2**64:016x}"}
+
+    async def until(self, condition):
+        """Pull until what it holds is as it should be, then compare all checksums."""
+        async with asyncio.timeout(20):
+            while True:
+                await self.pull()
+                if condition(self):
+                    break
+                await asyncio.sleep(0.05)
+        self.compare()
+
+    def compare(self):
+        for scope, told in self.checksums.items():
+            if scope in self.scopes():
+                assert self.checksum(scope) == told, scope
+
+    def scopes(self):
+        return {key[0] for key in self.held}
+
+
+@pytest.fixture
+def device():
+    async def make(person, **options):
+        made = await Device(person).register()
+        await made.bootstrap(**options)
+        return made
+
+    return make
+
+
+async def test_a_new_device_gets_everything_and_then_what_changes(people, device):
+    ada = await people.person("Ada")
+    workspace = await people.workspace(ada)
+    folder = await people.folder(ada, workspace, "Plans")
+    first = await people.document(ada, workspace, "\ufeffeins\r\n", title="First", folder_id=folder["id"])
+    laptop = await device(ada)
+    await laptop.until(lambda one: len(one.held) == 5)  # workspace, membership twice, folder, document
+    [held] = laptop.documents().values()
+    assert (held["title"], held["content"], held["parent_id"]) == ("First", "\ufeffeins\r\n", folder["id"])
+    assert held["content_hash"] == hashlib.sha256(held["content"].encode()).hexdigest()
+    assert laptop.roles == {f"u:{ada.id}": "owner", f"r:{workspace}": "owner"}
+    await save(ada, first["id"], 1, "zwei\n")
+    await laptop.until(lambda one: one.documents()[first["id"]]["version"] == 2)
+    assert laptop.documents()[first["id"]]["content"] == "zwei\n"
+    assert (await ada.http.delete(f"/v1/documents/{first['id']}", headers={"If-Match": '"v2"'})).status_code == 204
+    await laptop.until(lambda one: not one.documents())
+
+
+async def test_pages_are_small_and_nothing_is_missed_while_others_write(people, device):
+    ada = await people.person("Ada")
+    workspace = await people.workspace(ada)
+    made = [(await people.document(ada, workspace, f"{n}\n", title=f"N{n}"))["id"] for n in range(30)]
+    other = await device(ada)
+    await other.until(lambda one: len(one.documents()) == 30)
+
+    async def write():
+        for n, document in enumerate(made):
+            await save(ada, document, 1, f"{n} again\n")
+
+    slow = await Device(ada).register()
+    writing = asyncio.create_task(write())
+    assert await slow.bootstrap(limit=3) > 10
+    await writing
+    await slow.until(lambda one: {change["version"] for change in one.documents().values()} == {2})
+    assert {change["content"] for change in slow.documents().values()} == {f"{n} again\n" for n in range(30)}
+
+
+async def test_a_page_is_bounded_in_bytes_and_one_change_always_fits(people, device):
+    ada = await people.person("Ada")
+    workspace = await people.workspace(ada)
+    big = (await people.document(ada, workspace, "x" * 60_000, title="big"))["id"]
+    huge = (await people.document(ada, workspace, "y" * 70_000, title="huge"))["id"]
+    await people.document(ada, workspace, "z" * 60_000, title="bigger")
+    laptop = await device(ada)
+    await laptop.until(lambda one: len(one.documents()) == 3)
+    again = await Device(ada).register()
+    assert await again.bootstrap(max_bytes=1) >= 2
+    assert len(again.documents()) == 3
+    assert len(again.documents()[big]["content"]) == 60_000
+    assert "content" not in again.documents()[huge]
+    got = await ada.http.get(again.documents()[huge]["content_url"])
+    assert got.content == b"y" * 70_000
+
+
+async def test_T13_who_joins_gets_the_whole_workspace_page_by_page(people, device):
+    ada, bob = await people.person("Ada"), await people.person("Bob")
+    workspace = await people.workspace(ada)
+    for n in range(12):
+        await people.document(ada, workspace, f"{n}\n")
+    laptop = await device(bob)
+    assert not laptop.documents()
+    await people.join(workspace, bob, "viewer")
+    await bob.http.get("/v1/documents", params={"workspace_id": workspace})
+    other = await people.person("Other")
+    await people.join(workspace, other, "editor")
+    patched = await ada.http.patch(f"/v1/workspaces/{workspace}/members/{bob.id}", json={"role": "commenter"})
+    assert patched.status_code == 200
+    async with asyncio.timeout(20):
+        while True:
+            page = await laptop.post("pull", cursor=laptop.cursor, limit=5)
+            if page["scopes_added"]:
+                break
+            await asyncio.sleep(0.05)
+    assert page["scopes_added"] == [f"r:{workspace}"]
+    assert page["roles"][f"r:{workspace}"] == "commenter"
+    assert page["has_more"]
+    assert len(page["changes"]) <= 5
+    await laptop.until(lambda one: len(one.documents()) == 12)
+
+
+async def test_T14_what_one_may_not_read_any_more_is_taken_away_and_no_title_leaks(people, device):
+    ada, bob = await people.person("Ada"), await people.person("Bob")
+    workspace = await people.workspace(ada)
+    await people.join(workspace, bob, "editor")
+    secret = (await people.document(ada, workspace, "a\n", title="Plan"))["id"]
+    other = (await people.document(ada, workspace, "b\n", title="Other"))["id"]
+    laptop = await device(bob)
+    await laptop.until(lambda one: len(one.documents()) == 2)
+    rules = {"restricted": True}
+    assert (await ada.http.put(f"/v1/documents/{secret}/access", json=rules)).status_code == 200
+    renamed = await ada.http.patch(f"/v1/documents/{secret}", json={"title": "Layoffs"}, headers={"If-Match": '"v2"'})
+    assert renamed.status_code == 200, renamed.text
+    old = laptop.cursor
+    told = []
+    async with asyncio.timeout(20):
+        while secret in laptop.documents():
+            told += await laptop.pull()
+    assert "Layoffs" not in str(told)
+    [gone] = [change for change in told if change["id"] == secret]
+    assert gone == {key: gone[key] for key in ("scope", "seq", "kind", "entity", "id", "version", "reason")}
+    assert (gone["kind"], gone["reason"]) == ("remove", "moved")
+    assert "Layoffs" not in str(await laptop.post("pull", cursor=old)), "nor does the old cursor tell"
+    laptop.compare()
+    assert (await ada.http.delete(f"/v1/workspaces/{workspace}/members/{bob.id}")).status_code == 204
+    page = await laptop.post("pull", cursor=laptop.cursor)
+    assert page["scopes_removed"] == [f"r:{workspace}"], "at once: rights are read on every call"
+    assert other not in str(page["changes"])
+
+
+async def test_T15_revoked_and_granted_again_between_two_pulls(people, device):
+    ada, bob = await people.person("Ada"), await people.person("Bob")
+    workspace = await people.workspace(ada)
+    await people.join(workspace, bob, "editor")
+    documents = [(await people.document(ada, workspace, f"{n}\n"))["id"] for n in range(3)]
+    laptop = await device(bob)
+    await laptop.until(lambda one: len(one.documents()) == 3)
+    suspend = f"/v1/workspaces/{workspace}/members/{bob.id}"
+    assert (await ada.http.post(f"{suspend}/suspend")).status_code in (200, 204)
+    await save(ada, documents[0], 1, "changed meanwhile\n")
+    await ada.http.delete(f"/v1/documents/{documents[1]}", headers={"If-Match": '"v1"'})
+    assert (await ada.http.post(f"{suspend}/resume")).status_code in (200, 204)
+    await laptop.until(lambda one: len(one.documents()) == 2 and one.documents()[documents[0]]["version"] == 2)
+
+
+async def test_T16_moved_to_another_root_goes_and_comes_in_one_page(people, device):
+    ada = await people.person("Ada")
+    workspace, other = await people.workspace(ada), await people.workspace(ada)
+    document = (await people.document(ada, workspace, "a\n"))["id"]
+    await people.document(ada, other, "b\n")
+    laptop = await device(ada)
+    await laptop.until(lambda one: len(one.documents()) == 2)
+    moved = await ada.http.post(
+        f"/v1/documents/{document}/move", json={"folder_id": None, "workspace_id": other}, headers={"If-Match": '"v1"'}
+    )
+    assert moved.status_code == 200, moved.text
+    async with asyncio.timeout(20):
+        while True:
+            page = await laptop.post("pull", cursor=laptop.cursor, limit=1)
+            found = [change for change in page["changes"] if change["id"] == document]
+            if found:
+                break
+            laptop.cursor = page["cursor"]
+    assert [change["kind"] for change in found] == ["upsert", "remove"]
+    assert [change["scope"] for change in found] == [f"r:{other}", f"r:{workspace}"]
+    assert found[1]["moved_to"] == f"r:{other}"
+    await laptop.until(lambda one: one.documents()[document]["scope"] == f"r:{other}")
+
+
+async def test_T7_parents_come_before_what_lies_in_them(people, device):
+    ada = await people.person("Ada")
+    workspace = await people.workspace(ada)
+    top = await people.folder(ada, workspace, "top")
+    inner = await people.folder(ada, workspace, "inner", top["id"])
+    await people.document(ada, workspace, "a\n", folder_id=inner["id"])
+    headers = {"If-Match": '"v1"'}
+    assert (await ada.http.patch(f"/v1/folders/{inner['id']}", json={"name": "I"}, headers=headers)).status_code == 200
+    assert (await ada.http.patch(f"/v1/folders/{top['id']}", json={"name": "T"}, headers=headers)).status_code == 200
+    laptop = await device(ada)
+    await laptop.until(
+        lambda one: {change["version"] for change in one.held.values() if change["entity"] == "folder"} == {2}
+    )
+    fresh = await Device(ada).register()
+    page = await fresh.post("bootstrap", device_id=fresh.id)
+    order = [change["entity"] for change in page["items"]]
+    assert order == sorted(order, key=["workspace", "member", "grant", "folder", "document"].index)
+    assert [change["title"] for change in page["items"] if change["entity"] == "folder"] == ["T", "I"]
+
+
+async def test_grants_are_shown_whole_to_editors_and_to_others_what_concerns_them(people, device):
+    ada, bob, eve = await people.person("Ada"), await people.person("Bob"), await people.person("Eve")
+    workspace = await people.workspace(ada)
+    for person in (bob, eve):
+        await people.join(workspace, person, "editor")
+    document = (await people.document(ada, workspace, "a\n"))["id"]
+    grants = {f"user:{bob.id}": "viewer", f"user:{eve.id}": "editor"}
+    rules = {"restricted": True, "grants": grants}
+    put = await ada.http.put(f"/v1/documents/{document}/access", json=rules)
+    assert put.status_code == 200, put.text
+    for person, expected in ((bob, {f"user:{bob.id}": "viewer"}), (eve, {f"user:{ada.id}": "owner", **grants})):
+        laptop = await device(person)
+        await laptop.until(lambda one: any(change["entity"] == "grant" for change in one.held.values()))
+        [grant] = [change for change in laptop.held.values() if change["entity"] == "grant"]
+        assert (grant["id"], grant["scope"], grant["data"]["grants"]) == (document, f"r:{document}", expected)
+
+
+@pytest.mark.parametrize("path", ["bootstrap", "pull"])
+async def test_a_device_has_to_be_registered(people, path):
+    ada = await people.person("Ada")
+    body = {"device_id": str(uuid7())} if path == "bootstrap" else {"cursor": "x" * 20}
+    answer = await ada.http.post(f"/v1/sync/{path}", json=body)
+    problem(answer, 404, "device_not_found") if path == "bootstrap" else problem(answer, 400, "cursor_invalid")
