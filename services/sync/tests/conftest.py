@@ -18,6 +18,8 @@ from common.messaging import Envelope, Inbox
 from sync.consumers import subscribers
 from sync.domain import Scope
 
+from .device import Device
+
 
 def document_event(document: UUID, version: int, root: UUID, **data: Any) -> Envelope:
     """What documents tells about a change."""
@@ -90,5 +92,17 @@ def history() -> Any:
     def make(count: int, root: UUID | None = None) -> Sequence[Envelope]:
         document, place = uuid7(), root or uuid7()
         return [document_event(document, version, place) for version in range(1, count + 1)]
+
+    return make
+
+
+@pytest.fixture
+def device() -> Any:
+    """Registers a device of a person and bootstraps it."""
+
+    async def make(person: Any, **options: Any) -> Device:
+        made = await Device(person).register()
+        await made.bootstrap(**options)
+        return made
 
     return make

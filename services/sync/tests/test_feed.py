@@ -9,100 +9,7 @@ from common.identifiers import uuid7
 from common.testing.checks import problem
 from common.testing.writing import save
 
-
-class Device:
-    """The smallest client there can be: applies what it is told, and knows nothing else."""
-
-    def __init__(self, person):
-        self.person = person
-        self.id = str(uuid7())
-        self.cursor = None
-        self.held = {}
-        self.checksums = {}
-        self.roles = {}
-
-    async def post(self, what, **body):
-        answer = await self.person.http.post(f"/v1/sync/{what}", json=body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    async def register(self):
-        body = {"name": "Laptop", "platform": "linux"}
-        answer = await self.person.http.put(f"/v1/sync/devices/{self.id}", json=body)
-        assert answer.status_code in (200, 201), answer.text
-        return self
-
-    async def bootstrap(self, **options):
-        token, pages = None, 0
-        while True:
-            page = await self.post("bootstrap", device_id=self.id, page_token=token, **options)
-            self.apply(page["items"], page)
-            token, pages = page["page_token"], pages + 1
-            if page["cursor"]:
-                self.cursor = page["cursor"]
-                return pages
-
-    async def pull(self, **options):
-        told = []
-        while True:
-            page = await self.post("pull", cursor=self.cursor, **options)
-            for scope in page["scopes_removed"]:
-                self.held = {key: change for key, change in self.held.items() if key[0] != scope}
-            self.apply(page["changes"], page)
-            told += page["changes"]
-            self.cursor = page["cursor"]
-            if not page["has_more"]:
-                self.page = page
-                return told
-
-    def apply(self, changes, page):
-        for change in changes:
-            key = (change["scope"], change["entity"], change["id"])
-            if change["kind"] == "upsert":
-                self.held[key] = change
-            else:
-                self.held.pop(key, None)
-        self.roles |= page["roles"]
-        self.checksums |= page["checksums"]
-
-    def documents(self):
-        return {change["id"]: change for change in self.held.values() if change["entity"] == "document"}
-
-    def checksum(self, scope):
-        found = [change for key, change in self.held.items() if key[0] == scope]
-        total = 0
-        for change in found:
-            text = f"{change['entity']}:{change['id']}:{change['version']}:{change['content_hash'] or ''}"
-            total += int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-        return {"count": len(found), "sum": f"{total % 2**64:016x}"}
-
-    async def until(self, condition):
-        """Pull until what it holds is as it should be, then compare all checksums."""
-        async with asyncio.timeout(20):
-            while True:
-                await self.pull()
-                if condition(self):
-                    break
-                await asyncio.sleep(0.05)
-        self.compare()
-
-    def compare(self):
-        for scope, told in self.checksums.items():
-            if scope in self.scopes():
-                assert self.checksum(scope) == told, scope
-
-    def scopes(self):
-        return {key[0] for key in self.held}
-
-
-@pytest.fixture
-def device():
-    async def make(person, **options):
-        made = await Device(person).register()
-        await made.bootstrap(**options)
-        return made
-
-    return make
+from .device import Device
 
 
 async def test_a_new_device_gets_everything_and_then_what_changes(people, device):
@@ -159,7 +66,7 @@ async def test_a_page_is_bounded_in_bytes_and_one_change_always_fits(people, dev
     assert got.content == b"y" * 70_000
 
 
-async def test_T13_who_joins_gets_the_whole_workspace_page_by_page(people, device):
+async def test_t13_who_joins_gets_the_whole_workspace_page_by_page(people, device):
     ada, bob = await people.person("Ada"), await people.person("Bob")
     workspace = await people.workspace(ada)
     for n in range(12):
@@ -185,7 +92,7 @@ async def test_T13_who_joins_gets_the_whole_workspace_page_by_page(people, devic
     await laptop.until(lambda one: len(one.documents()) == 12)
 
 
-async def test_T14_what_one_may_not_read_any_more_is_taken_away_and_no_title_leaks(people, device):
+async def test_t14_what_one_may_not_read_any_more_is_taken_away_and_no_title_leaks(people, device):
     ada, bob = await people.person("Ada"), await people.person("Bob")
     workspace = await people.workspace(ada)
     await people.join(workspace, bob, "editor")
@@ -214,7 +121,7 @@ async def test_T14_what_one_may_not_read_any_more_is_taken_away_and_no_title_lea
     assert other not in str(page["changes"])
 
 
-async def test_T15_revoked_and_granted_again_between_two_pulls(people, device):
+async def test_t15_revoked_and_granted_again_between_two_pulls(people, device):
     ada, bob = await people.person("Ada"), await people.person("Bob")
     workspace = await people.workspace(ada)
     await people.join(workspace, bob, "editor")
@@ -229,7 +136,7 @@ async def test_T15_revoked_and_granted_again_between_two_pulls(people, device):
     await laptop.until(lambda one: len(one.documents()) == 2 and one.documents()[documents[0]]["version"] == 2)
 
 
-async def test_T16_moved_to_another_root_goes_and_comes_in_one_page(people, device):
+async def test_t16_moved_to_another_root_goes_and_comes_in_one_page(people, device):
     ada = await people.person("Ada")
     workspace, other = await people.workspace(ada), await people.workspace(ada)
     document = (await people.document(ada, workspace, "a\n"))["id"]
@@ -253,7 +160,7 @@ async def test_T16_moved_to_another_root_goes_and_comes_in_one_page(people, devi
     await laptop.until(lambda one: one.documents()[document]["scope"] == f"r:{other}")
 
 
-async def test_T7_parents_come_before_what_lies_in_them(people, device):
+async def test_t7_parents_come_before_what_lies_in_them(people, device):
     ada = await people.person("Ada")
     workspace = await people.workspace(ada)
     top = await people.folder(ada, workspace, "top")

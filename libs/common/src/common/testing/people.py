@@ -45,7 +45,7 @@ class People:
 
     async def person(self, name: str = "Ada") -> Person:
         """A new account with a living session."""
-        user_id, session_id = uuid7(), uuid7()
+        user_id = uuid7()
         email = f"{name.lower()}-{user_id.hex}@example.org"
         async with await psycopg.AsyncConnection.connect(self._owner_url) as connection:
             await connection.execute(
@@ -53,6 +53,15 @@ class People:
                 "VALUES (%s, %s, %s, %s, 1)",
                 (user_id, email, name, NO_PASSWORD),
             )
+        return await self._signed_in(user_id, email)
+
+    async def sign_in(self, person: Person) -> Person:
+        """The same person in another session."""
+        return await self._signed_in(person.id, person.email)
+
+    async def _signed_in(self, user_id: UUID, email: str) -> Person:
+        session_id = uuid7()
+        async with await psycopg.AsyncConnection.connect(self._owner_url) as connection:
             await connection.execute(
                 "INSERT INTO auth_gateway.session (id, user_id, amr, generation, refresh_hash, expires_at) "
                 "VALUES (%s, %s, 'pwd', 1, '\\x00', now() + interval '1 day')",

@@ -153,7 +153,7 @@ class FeedService:
         mine = await self._mine(rows)
         await self._feed.release()
         texts = await self._texts(rows)
-        now = await self._feed.heads() if rows or complete else heads  # rights may have ended meanwhile
+        now = await self._feed.heads() if rows else heads  # rights may have ended meanwhile
         rows = [row for row in rows if Scope(row["scope_kind"], row["scope_id"]) in now]
         checksums: dict[Scope, Tally] = {}
         if complete:
