@@ -6,6 +6,10 @@ import hashlib
 from common.identifiers import uuid7
 
 
+def sha256(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class Device:
     """The smallest client there can be: applies what it is told, and knows nothing else."""
 
@@ -13,6 +17,7 @@ class Device:
         self.person = person
         self.id = str(uuid7())
         self.cursor = None
+        self.n = 0
         self.held = {}
         self.checksums = {}
         self.roles = {}
@@ -21,6 +26,27 @@ class Device:
         answer = await self.person.http.post(f"/v1/sync/{what}", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def op(self, entity, type_, id_=None, **fields):
+        """An operation of its queue."""
+        self.n += 1
+        named = {"entity": entity, "type": type_, "id": id_ or str(uuid7())}
+        return {"op_id": str(uuid7()), "n": self.n, **named, **fields}
+
+    def update(self, id_, base_version, base, content):
+        """A text made of another one."""
+        return self.op(
+            "document", "update", id_, base_version=base_version, base_hash=sha256(base), content=content,
+            content_hash=sha256(content),
+        )  # fmt: skip
+
+    async def push(self, *ops):
+        """Results of operations, which are numbered in the order given."""
+        for op, n in zip(ops, sorted(op["n"] for op in ops), strict=True):
+            op["n"] = n
+        page = await self.post("push", device_id=self.id, ops=ops)
+        self.after_write = page["after_write"]
+        return page["results"]
 
     async def register(self):
         body = {"name": "Laptop", "platform": "linux"}

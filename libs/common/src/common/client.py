@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
+from io import BytesIO
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -118,7 +119,7 @@ class InternalClient:
         more = {USER_TOKEN: user_token} if user_token else {}
         try:
             answer = await self._once(
-                "POST", service, path, acting_user, more, data=orjson.dumps(body),
+                "POST", service, path, acting_user, more, data=BytesIO(orjson.dumps(body)),
                 timeout=aiohttp.ClientTimeout(total=seconds),
             )  # fmt: skip
         except PeerNotFoundError:

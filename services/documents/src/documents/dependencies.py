@@ -11,7 +11,7 @@ from common.access import AccessProjection
 from common.auth import Principal
 from common.contracts.auth_gateway import MembershipChanged
 from common.database import Transaction
-from common.dependencies import authenticate
+from common.dependencies import ActingUser, authenticate
 from common.errors import ServiceError
 from common.idempotency import IdempotencyKey
 from common.messaging import Envelope, read
@@ -20,15 +20,19 @@ from common.platform import Platform
 from common.preconditions import RequiredVersion, preferences
 from common.revocations import Announcer
 
-from .repository import BranchRepository, DocumentRepository, RootRepository, TreeRepository
+from .repository import BranchRepository, DocumentRepository, OperationRepository, RootRepository, TreeRepository
 from .service import (
     AccessService,
+    Bench,
     BranchService,
     DepartureService,
     DocumentService,
     FolderService,
+    OperationService,
     Placer,
     Terms,
+    TextService,
+    Verbs,
     Workbench,
 )
 from .settings import Settings
@@ -49,7 +53,7 @@ class Resources:
 @asynccontextmanager
 async def resources(platform: Platform) -> AsyncIterator[Resources]:
     """Body store and workbench."""
-    platform.chores.append("drop_revocations()")
+    platform.chores += ["drop_revocations()", "drop_op_results()"]
     settings = platform.settings
     assert isinstance(settings, Settings)  # noqa: S101 - main.create() built it
     yield Resources(
@@ -85,7 +89,7 @@ async def services(request: Request) -> AsyncIterator[Services]:
         yield _services(own, platform.access, transaction, user)
 
 
-def _services(own: Resources, access: AccessProjection, transaction: Transaction, user: Principal) -> Services:
+def _bench(own: Resources, access: AccessProjection, transaction: Transaction, user: Principal) -> Bench:
     documents, tree = DocumentRepository(transaction, user), TreeRepository(transaction, user)
     roots = RootRepository(transaction, user)
     placer = Placer(documents, tree, roots, own.announcer)
@@ -93,13 +97,26 @@ def _services(own: Resources, access: AccessProjection, transaction: Transaction
         AccessService(kind, documents, tree, roots, placer, own.announcer, access, user)
         for kind in ("document", "folder")
     )
-    document_service = DocumentService(documents, own.bodies, own.workbench, placer, document_access, access, user)
-    folder_service = FolderService(tree, documents, placer, folder_access, access, user)
+    return Bench(
+        transaction,
+        DocumentService(documents, own.bodies, own.workbench, placer, document_access, access, user),
+        FolderService(tree, documents, placer, folder_access, access, user),
+        documents,
+        OperationRepository(transaction, user),
+        tree,
+        roots,
+        placer,
+        {"document": document_access, "folder": folder_access},
+    )
+
+
+def _services(own: Resources, access: AccessProjection, transaction: Transaction, user: Principal) -> Services:
+    bench = _bench(own, access, transaction, user)
     branches = BranchService(
-        BranchRepository(transaction, user), roots, document_service, folder_service, placer, own.bodies,
+        BranchRepository(transaction, user), bench.roots, bench.documents, bench.folders, bench.placer, own.bodies,
         own.announcer, user,
     )  # fmt: skip
-    return Services(document_service, folder_service, branches, document_access, folder_access)
+    return Services(bench.documents, bench.folders, branches, bench.rules["document"], bench.rules["folder"])
 
 
 # scope="function": with the default scope a failing commit answered 201 (ADR-0004).
@@ -133,6 +150,29 @@ async def take_back_grants(transaction: Transaction, events: Sequence[Envelope])
     await DepartureService(RootRepository(transaction, None)).take_back_grants(left)
 
 
+async def operation_service(request: Request, user: ActingUser) -> OperationService:
+    """Operations of one of the user's devices, each in transactions of its own; changed rights are confirmed first."""
+    own: Resources = request.app.state.resources
+    platform: Platform = request.app.state.platform
+    await platform.access.refresh(user.user_id)
+
+    @asynccontextmanager
+    async def bench(principal: Principal) -> AsyncIterator[Bench]:
+        async with platform.database.transaction(principal.user_id) as transaction:
+            yield _bench(own, platform.access, transaction, principal)
+
+    return OperationService(bench, user, Verbs(bench, user, own.bodies, own.workbench).by_type())
+
+
+async def text_service(request: Request, user: ActingUser) -> AsyncIterator[TextService]:
+    """Texts for the user another service acts for; changed rights are confirmed first."""
+    own: Resources = request.app.state.resources
+    platform: Platform = request.app.state.platform
+    await platform.access.refresh(user.user_id)
+    async with platform.database.transaction(user.user_id) as transaction:
+        yield TextService(OperationRepository(transaction, user), own.bodies)
+
+
 async def root_facts(request: Request) -> AsyncIterator[RootRepository]:
     """Access roots as facts for other services."""
     platform: Platform = request.app.state.platform
@@ -144,6 +184,8 @@ Documents = Annotated[DocumentService, Depends(document_service)]
 Folders = Annotated[FolderService, Depends(folder_service)]
 Branches = Annotated[BranchService, Depends(branch_service)]
 Rules = Annotated[AccessService, Depends(access_service)]
+Operations = Annotated[OperationService, Depends(operation_service)]
+Texts = Annotated[TextService, Depends(text_service, scope="function")]
 RootFacts = Annotated[RootRepository, Depends(root_facts, scope="function")]
 
 

@@ -89,6 +89,27 @@ class DocumentTrashedError(ConflictError):
     title = "The document is in the trash"
 
 
+class OperationKnownError(ConflictError):
+    """The operation was carried out before, or is being so: it is answered as it was then."""
+
+    code = "operation_known"
+    title = "This operation was carried out before"
+
+
+class OperationReusedError(ConflictError):
+    """The id was used before for something else."""
+
+    code = "op_id_reused"
+    title = "The operation's id was used for another one"
+
+
+class ContentHashMismatchError(UnprocessableError):
+    """The content is not the one whose hash came with it: damaged on its way."""
+
+    code = "content_hash_mismatch"
+    title = "The content does not have the hash that came with it"
+
+
 class FolderExistsError(ConflictError):
     """A folder with this client-made id exists."""
 

@@ -157,3 +157,29 @@ class Version(Table, table=True):
         ForeignKeyConstraint(["workspace_id", "body_sha256"], ["documents.body.workspace_id", "documents.body.sha256"]),
         Index("ix_version_body", "workspace_id", "body_sha256"),
     )
+
+
+class OpResult(Table, table=True):
+    """What became of a device's operation; `payload`: a text that did not become a version as it was sent."""
+
+    __tablename__ = "op_result"
+
+    user_id: UUID = Field(primary_key=True)
+    op_id: UUID = Field(primary_key=True)
+    device_id: UUID | None
+    n: int = Field(sa_column=Column(BigInteger, nullable=False))
+    request_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    entity_id: UUID | None
+    status: str | None = Field(sa_column=Column(Text))
+    result: dict[str, Any] | None = Field(sa_column=Column(JSONB))
+    payload_hash: str | None = Field(sa_column=Column(Text))
+    payload: bytes | None = Field(sa_column=Column(LargeBinary))
+    created_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=_NOW, index=True)
+    )
+
+    __table_args__ = (
+        Index(
+            "ix_op_result_payload", "user_id", "entity_id", "payload_hash", postgresql_where=text("payload IS NOT NULL")
+        ),
+    )

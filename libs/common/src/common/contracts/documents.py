@@ -27,9 +27,10 @@ class DocumentState(Event):
 
 
 class DocumentCreated(DocumentState):
-    """A document exists."""
+    """A document exists; `conflict_of` the one its text could not be merged into, if that is why."""
 
     type = "documents.document.created.v1"
+    conflict_of: UUID | None = None
 
 
 class DocumentUpdated(DocumentState):

@@ -1,6 +1,6 @@
 """Pure core of the documents service: 3-way merge, diff and edits of Markdown; places among siblings."""
 
-from . import positions
+from . import ladder, positions
 from .diff import unified_diff
 from .edits import Append, Edit, FindAmbiguousError, FindNotFoundError, Prepend, Replace, apply_edits, only_adds
 from .merge import Hunk, Merge, Slice, merge, merge_edits
@@ -16,6 +16,7 @@ __all__ = [
     "Replace",
     "Slice",
     "apply_edits",
+    "ladder",
     "merge",
     "merge_edits",
     "only_adds",

@@ -2,7 +2,17 @@
 
 from .branches import BranchRepository
 from .documents import DocumentRepository, Write
+from .operations import OperationRepository, claim_of
 from .roots import Root, RootRepository
 from .tree import TreeRepository
 
-__all__ = ["BranchRepository", "DocumentRepository", "Root", "RootRepository", "TreeRepository", "Write"]
+__all__ = [
+    "BranchRepository",
+    "DocumentRepository",
+    "OperationRepository",
+    "Root",
+    "RootRepository",
+    "TreeRepository",
+    "Write",
+    "claim_of",
+]

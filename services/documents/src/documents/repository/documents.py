@@ -1,7 +1,8 @@
 """Statements about documents, their versions and bodies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,9 +14,10 @@ from common.auth import Principal
 from common.contracts.documents import DocumentCreated, DocumentState, DocumentUpdated
 from common.database import Row, Transaction
 
-from ..errors import DocumentExistsError
+from ..errors import DocumentExistsError, OperationKnownError
 from ..storage import Body
 from . import heads
+from .operations import APPLIED, is_known
 
 _EDITOR: Final = "IN ('" + "', '".join(roles_allowing(Action.EDIT)) + "')"
 
@@ -62,6 +64,7 @@ def _create(place: str) -> str:
 
 CREATE: Final = _create(_TOP)
 CREATE_IN_FOLDER: Final = _create(_IN_FOLDER)
+CREATE_UNDER: Final = _create("SELECT %(root)s::uuid AS root_id")
 
 SAVE: Final = f"""
     WITH head AS (
@@ -74,6 +77,19 @@ SAVE: Final = f"""
         RETURNING {HEAD}, {ROLE}
     ), {_BODY}, {heads.DOCUMENT_EVENT}
     SELECT * FROM head"""
+
+
+def _by_operation(statement: str) -> str:
+    """The same, as the effect of an operation whose result is kept with it."""
+    before, select, after = statement.rpartition("    SELECT ")
+    return f"{before.rstrip()}, {APPLIED}\n{select}{after}"
+
+
+CREATE_BY_OPERATION: Final = _by_operation(CREATE)
+CREATE_IN_FOLDER_BY_OPERATION: Final = _by_operation(CREATE_IN_FOLDER)
+SAVE_BY_OPERATION: Final = _by_operation(SAVE).replace(
+    "AND d.trashed_at IS NULL", "AND d.trashed_at IS NULL AND d.body_sha256 = coalesce(%(seen)s::text, d.body_sha256)"
+)
 
 GET: Final = f"SELECT {HEAD}, {ROLE} FROM documents.document d WHERE d.id = %(id)s"
 
@@ -188,6 +204,14 @@ class DocumentRepository:
         row = await self._transaction.one("SELECT documents.my_role(%(root)s) AS role", {"root": root_id})
         return row["role"] if row else None
 
+    async def my_name(self) -> str | None:
+        """The caller's display name, None while no event has told of it."""
+        row = await self._transaction.one(
+            "SELECT display_name FROM documents.access_user WHERE user_id = %(user)s",
+            {"user": self._principal.user_id},
+        )
+        return row["display_name"] if row else None
+
     async def belongs_to(self, workspace_id: UUID) -> bool:
         """Whether the caller is a member or guest of a workspace."""
         row = await self._transaction.one(
@@ -200,20 +224,83 @@ class DocumentRepository:
 
         `alone`: nothing follows in the same transaction. Raises `DocumentExistsError`.
         """
+        run = self._transaction.single if alone else self._transaction.all
+        return await self._create(run, CREATE_IN_FOLDER if document["folder"] else CREATE, document, body)
+
+    async def create_by(self, operation: dict[str, Any], document: dict[str, Any], body: Body) -> Row | None:
+        """The same as a device's operation, with its result; in a transaction of its own.
+
+        Raises `OperationKnownError`, `DocumentExistsError`.
+        """
+        statement = CREATE_IN_FOLDER_BY_OPERATION if document["folder"] else CREATE_BY_OPERATION
+        return await self._create(self._transaction.single, statement, {**document, **operation}, body)
+
+    async def create_copy(self, document: dict[str, Any], body: Body, conflict_of: UUID) -> Row | None:
+        """The same for a text that could not be merged; under access root `root` if the document names one.
+
+        Raises `DocumentExistsError`.
+        """
+        statement = CREATE_UNDER if document.get("root") else CREATE_IN_FOLDER if document["folder"] else CREATE
+        extra = {"conflict_of": str(conflict_of)}
+        return await self._create(self._transaction.all, statement, document, body, Write("conflict"), extra)
+
+    async def _create(
+        self,
+        run: Callable[[str, dict[str, Any]], Awaitable[list[Row]]],
+        statement: str,
+        document: dict[str, Any],
+        body: Body,
+        write: Write = Write("create"),
+        extra: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Row | None:
         try:
-            run = self._transaction.single if alone else self._transaction.all
             rows = await run(
-                CREATE_IN_FOLDER if document["folder"] else CREATE,
+                statement,
                 {
                     **document,
-                    **self._content(body, Write("create")),
-                    **self._event(DocumentCreated, {}),
+                    **self._content(body, write),
+                    **self._event(DocumentCreated, dict(extra)),
                     "field_versions": Jsonb({"title": 1, "language": 1, "place": 1}),
                 },
             )
         except pg.UniqueViolation as error:
+            if is_known(error):
+                raise OperationKnownError from error
             raise DocumentExistsError from error
         return heads.first(rows)
+
+    async def save_by(self, operation: dict[str, Any], document_id: UUID, body: Body, write: Write) -> Row | None:
+        """`save` of an inline body as a device's operation, with its result, if the base is the current text.
+
+        `operation` names the hash of the text it was made from as `seen`. Raises `OperationKnownError`.
+        """
+        try:
+            rows = await self._transaction.single(
+                SAVE_BY_OPERATION,
+                {
+                    **operation,
+                    "id": document_id,
+                    "expected": write.base,
+                    "workspace": None,
+                    **self._content(body, write),
+                    **self._event(DocumentUpdated, {"merged": False, "origin": write.origin}),
+                },
+            )
+        except pg.UniqueViolation as error:
+            raise OperationKnownError from error
+        return heads.first(rows)
+
+    async def texts_known(self, document_id: UUID, base_version: int, base_hash: str | None) -> list[Row]:
+        """Versions that may be the one meant: the newest up to a version, and the newest with that hash."""
+        return await self._transaction.all(
+            f"(SELECT {VERSION}, b.data FROM documents.version v JOIN documents.body b "
+            "ON b.workspace_id = v.workspace_id AND b.sha256 = v.body_sha256 "
+            "WHERE v.document_id = %(id)s AND v.n <= %(n)s ORDER BY v.n DESC LIMIT 1) UNION ALL "
+            f"(SELECT {VERSION}, b.data FROM documents.version v JOIN documents.body b "
+            "ON b.workspace_id = v.workspace_id AND b.sha256 = v.body_sha256 "
+            "WHERE v.document_id = %(id)s AND v.body_sha256 = %(hash)s ORDER BY v.n DESC LIMIT 1)",
+            {"id": document_id, "n": base_version, "hash": base_hash},
+        )
 
     async def save(
         self, document_id: UUID, body: Body, write: Write, expected: int, workspace_id: UUID | None

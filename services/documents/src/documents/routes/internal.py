@@ -9,7 +9,8 @@ from common import revocations
 from common.dependencies import internal_caller
 from common.errors import BadRequestError
 
-from ..dependencies import SCHEMA, RootFacts
+from ..dependencies import SCHEMA, Operations, RootFacts, Texts
+from ..schemas import operations as schemas
 
 MAX_ROOTS = 100
 
@@ -27,3 +28,16 @@ async def list_roots(
     except ValueError as error:
         raise BadRequestError("ids: UUIDs, separated by commas") from error
     return {"roots": await roots.facts(wanted[:MAX_ROOTS])}
+
+
+@router.post("/documents/ops", dependencies=[internal_caller("sync")])
+async def carry_out(body: schemas.Operations, operations: Operations) -> schemas.OperationResults:
+    """Carry out a device's operations, each once; none if the device's numbers were used by another."""
+    results = await operations.carry_out(body.device_id, body.known_up_to, body.ops, body.deadline_ms / 1000)
+    return schemas.OperationResults(results=results or [], forked=results is None)
+
+
+@router.post("/documents/bodies", dependencies=[internal_caller("sync")])
+async def read_bodies(body: schemas.Bodies, texts: Texts) -> schemas.Texts:
+    """Exact texts of content versions, of those the user may read and that are small."""
+    return schemas.Texts(bodies=await texts.read(body.items))

@@ -120,6 +120,23 @@ class DocumentService:
         head = await self._seen(document_id, self._repository.find_with_body)
         return head, await self._content_of(head)
 
+    async def editable(self, document_id: UUID) -> tuple[Row, bytes]:
+        """Head, in the trash or not, and content. Raises what `read` raises, `ActionForbiddenError`."""
+        head = await self._require(document_id, Action.EDIT, with_body=True)
+        return head, await self._content_of(head)
+
+    async def editable_for_update(self, document_id: UUID) -> Row:
+        """Head, locked, of what the caller may edit. Raises `DocumentNotFoundError`, `ActionForbiddenError`."""
+        return await self._require_for_update(document_id, Action.EDIT)
+
+    async def text_of(self, version: Row) -> bytes:
+        """Exact bytes of a version's row. Raises `ObjectStoreUnavailableError`."""
+        return await self._content_of(version)
+
+    async def my_name(self) -> str:
+        """What the caller is called, as far as it is known here."""
+        return await self._repository.my_name() or "somebody"
+
     async def managed_for_update(self, document_id: UUID) -> Row:
         """Head, locked, if the caller may manage it, or made it and it has no rules of its own."""
         row = await self._seen(document_id, self._repository.find_for_update)

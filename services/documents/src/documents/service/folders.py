@@ -221,6 +221,11 @@ class FolderService:
             raise FolderNotFoundError
         return permitted(row, action)
 
+    async def editable_for_update(self, folder_id: UUID) -> Row:
+        """Head, locked, of what the caller may edit. Raises `FolderNotFoundError`, `ActionForbiddenError`."""
+        await self.get(folder_id)
+        return await self.require_for_update(folder_id, Action.EDIT)
+
     async def _require_place(self, workspace_id: UUID, parent_id: UUID | None) -> None:
         if not await self._belongs_to(workspace_id):
             raise WorkspaceNotFoundError
