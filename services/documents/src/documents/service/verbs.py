@@ -158,27 +158,26 @@ class Verbs:
         if body.inline is None and step is not ladder.Step.NOTHING:
             await self._bodies.put(current["workspace_id"], body)
         await claim(bench, task)
-        flags, head = await self._back_from_trash(bench, op.id, current)
+        if step is ladder.Step.NOTHING:  # no edit that would bring it back from the trash
+            return await finish(bench, task, Outcome("noop", _state(current)), claimed=True)
+        return await self._write(bench, op, task, current, step, proposed, body)
+
+    async def _write(
+        self, bench: Bench, op: UpdateDocument, task: Task, seen: Row, step: ladder.Step, proposed: Body, body: Body
+    ) -> Outcome | None:
+        flags, head = await self._back_from_trash(bench, op.id, seen)
+        if head and step is ladder.Step.COPY:
+            return await self._copy(bench, task, head, proposed, flags)
+        merged = step is ladder.Step.MERGE
+        if head and body.sha256 != head["body_sha256"]:
+            authors = await bench.repository.authors_since(op.id, op.base_version) if merged else []
+            write = Write("save", op.base_version, merged, authors)
+            head = await bench.repository.save(op.id, body, write, head["version"], head["workspace_id"])
         if head is None:
             await bench.transaction.release()
             return None
-        if step is ladder.Step.COPY:
-            return await self._copy(bench, task, head, proposed, flags)
-        status = "noop"
-        if step is not ladder.Step.NOTHING and body.sha256 != head["body_sha256"]:
-            authors = await bench.repository.authors_since(op.id, op.base_version) if step is ladder.Step.MERGE else []
-            write = Write("save", op.base_version, step is ladder.Step.MERGE, authors)
-            saved = await bench.repository.save(op.id, body, write, head["version"], head["workspace_id"])
-            if saved is None:
-                await bench.transaction.release()
-                return None
-            head, status = saved, "applied"
-        if step is ladder.Step.MERGE:
-            status = "merged"
-        fields = _state(head, flags)
-        if status == "merged":
-            fields |= _text(head, body)
-        return await finish(bench, task, Outcome(status, fields, keep_text=status == "merged"), claimed=True)
+        fields = _state(head, flags) | (_text(head, body) if merged else {})
+        return await finish(bench, task, Outcome("merged" if merged else "applied", fields, merged), claimed=True)
 
     async def _back_from_trash(self, bench: Bench, document_id: UUID, seen: Row) -> tuple[list[str], Row | None]:
         """Lock the head, if its text is still the one seen; an edit brings a document back from the trash."""

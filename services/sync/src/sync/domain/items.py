@@ -1,13 +1,14 @@
 """What a scope holds: the head of every entity in it, numbered by its last change there, and checksums over them."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from common.messaging import Envelope
 
-from .log import ROOT_CHANGED, Logged, Scope
+from .log import ROOT_CHANGED, Logged, Scope, left_by, scopes_of
 
 SUM_MODULUS: Final = 2**64
 _SIGNED: Final = 2**63
@@ -42,6 +43,24 @@ def entity_of(event: Envelope) -> tuple[str, UUID] | None:
     if entity is None:
         return None
     return entity, UUID(event.data["root_id"]) if event.type == ROOT_CHANGED else event.aggregate_id
+
+
+def placed(events: Sequence[Envelope], held: Mapping[Key, Mapping[str, Any]]) -> list[Logged]:
+    """Events in all their scopes: also in those where we still hold what they are about, though it lies elsewhere now.
+
+    An event that said where it went away from may have been missing for ever.
+    """
+    places: dict[UUID, set[Scope]] = defaultdict(set)
+    for key, row in held.items():
+        if key.entity in ("document", "folder") and not row["gone"]:
+            places[key.id].add(key.scope)
+    found = []
+    for event in events:
+        scopes, left = scopes_of(event), left_by(event)
+        found += [Logged(scope, event, scope == left) for scope in scopes]
+        stale = places.pop(event.aggregate_id, set()).difference(scopes)
+        found += [Logged(scope, event, left=True) for scope in sorted(stale)]
+    return found
 
 
 def checksum(entity: str, id_: UUID, version: int, content_hash: str | None) -> int:

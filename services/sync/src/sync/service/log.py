@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from common.database import Row
 from common.messaging import Envelope, UnreadableEventError
 
 from .. import domain
-from ..domain import Admission, Key, Logged, Scope, Tally
+from ..domain import Admission, Scope, Tally
 from ..repository import LogWriter
 
 log = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class LogService:
     async def _write(self, events: Sequence[Envelope]) -> None:
         about = [found[1] for event in events if (found := domain.entity_of(event))]
         held = await self._writer.held(about) if about else {}
-        placed = _placed(events, held)
+        placed = domain.placed(events, held)
         scopes = sorted({logged.scope for logged in placed})
         rows, now = await self._writer.lock_scopes(scopes, domain.GENESIS)
         last = {scope: (row["seq"], row["hash"]) for scope, row in rows.items()}
@@ -89,24 +88,6 @@ class LogService:
         if conflicts := [event for event in events if event.data.get("conflict_of")]:
             await self._writer.keep_conflicts(conflicts)
         self._told({scope: entry.seq for scope, entry in zip((one.scope for one in placed), entries, strict=True)})
-
-
-def _placed(events: Sequence[Envelope], held: Mapping[Key, Row]) -> list[Logged]:
-    """Events in all their scopes: also in those where we still hold what they are about, though it lies elsewhere now.
-
-    An event that said where it went away from may have been missing for ever.
-    """
-    places: dict[UUID, set[Scope]] = defaultdict(set)
-    for key, row in held.items():
-        if key.entity in ("document", "folder") and not row["gone"]:
-            places[key.id].add(key.scope)
-    placed = []
-    for event in events:
-        scopes, left = domain.scopes_of(event), domain.left_by(event)
-        placed += [Logged(scope, event, scope == left) for scope in scopes]
-        stale = places.pop(event.aggregate_id, set()).difference(scopes)
-        placed += [Logged(scope, event, left=True) for scope in sorted(stale)]
-    return placed
 
 
 class GapService:
