@@ -24,6 +24,7 @@ class DocumentState(Event):
     position: str | None = None
     previous_root_id: UUID | None = None
     previous_workspace_id: UUID | None = None
+    trashed: bool | None = None
 
 
 class DocumentCreated(DocumentState):
@@ -65,6 +66,7 @@ class FolderState(Event):
     version: int
     previous_root_id: UUID | None = None
     previous_workspace_id: UUID | None = None
+    trashed: bool | None = None
 
 
 class FolderCreated(FolderState):

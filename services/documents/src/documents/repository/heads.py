@@ -30,11 +30,13 @@ FOLDER: Final = (
 _DOCUMENT_DATA: Final = (
     "jsonb_build_object('document_id', id, 'workspace_id', workspace_id, 'access_root_id', access_root_id, "
     "'version', version, 'content_version', content_version, 'content_hash', body_sha256, 'size', size, "
-    "'title', title, 'language', language, 'kind', kind, 'folder_id', folder_id, 'position', position)"
+    "'title', title, 'language', language, 'kind', kind, 'folder_id', folder_id, 'position', position, "
+    "'trashed', trashed_at IS NOT NULL)"
 )
 _FOLDER_DATA: Final = (
     "jsonb_build_object('folder_id', id, 'workspace_id', workspace_id, 'access_root_id', access_root_id, "
-    "'parent_id', parent_id, 'name', name, 'position', position, 'version', version)"
+    "'parent_id', parent_id, 'name', name, 'position', position, 'version', version, "
+    "'trashed', trashed_at IS NOT NULL)"
 )
 
 

@@ -45,12 +45,14 @@ class Plan(NamedTuple):
 
 
 class Page(NamedTuple):
-    """One answer."""
+    """A part of an answer."""
 
     rows: list[Row]
     positions: dict[Scope, Position]
-    complete: bool
-    """Whether all that was planned has been told."""
+    full: bool
+    """Whether no more fits."""
+    left: list[Scope]
+    """Scopes to read on in."""
 
 
 def plan(positions: Positions, heads: Mapping[Scope, Head]) -> Plan:
@@ -86,21 +88,39 @@ def turn(
     *,
     limit: int,
     max_bytes: int,
+    placements: Mapping[UUID, int],
 ) -> Page:
     """A page of the rows found in the scopes `read`, in their order, each by number; `limit` + 1 of them at most.
 
-    At least one row gets through. Inline texts count towards `max_bytes`.
+    At least one row gets through. Inline texts count towards `max_bytes`. A scope waits before a document or folder
+    that was put elsewhere a moment ago (`placements`), until it is known where.
     """
     told: list[Row] = []
+    waiting: dict[Scope, int] = {}
+    passed: list[Row] = []
     used = 0
-    for count, row in enumerate(rows):
-        cost = inline_bytes(row)
-        if count == limit or (count and used + cost > max_bytes):
-            return Page(told, _advanced(positions, read, rows[:count], done=_finished(read, row)), complete=False)
+    for row in rows:
+        scope, cost = _scope(row), inline_bytes(row)
+        if scope in waiting or not is_placed(row, placements):
+            waiting.setdefault(scope, row["seq"] - 1)
+            continue
+        if len(told) == limit or (told and used + cost > max_bytes):
+            return Page(told, _advanced(positions, read, passed, _before(read, row, waiting)), full=True, left=[])
         used += cost
-        if not row["gone"] or row["seq"] > positions[_scope(row)].entered_at:
+        passed.append(row)
+        if not row["gone"] or row["seq"] > positions[scope].entered_at:
             told.append(row)
-    return Page(told, _advanced(positions, read, rows, done=list(read)), complete=True)
+    if len(rows) <= limit:
+        done = [scope for scope in read if scope not in waiting]
+        return Page(told, _advanced(positions, read, passed, done), full=False, left=[])
+    after = _advanced(positions, read, passed, _before(read, rows[-1], waiting))
+    left = [scope for scope in read if scope not in waiting and after[scope].seq < read[scope].seq]
+    return Page(told, after, full=False, left=left)
+
+
+def is_placed(row: Row, placements: Mapping[UUID, int]) -> bool:
+    """Whether it lies there still, as far as was announced: else an event is on its way that tells where it went."""
+    return row["entity"] not in ("document", "folder") or row["version"] >= placements.get(row["id"], 0)
 
 
 def inline_bytes(row: Row) -> int:
@@ -135,13 +155,13 @@ def _scope(row: Row) -> Scope:
     return Scope(row["scope_kind"], row["scope_id"])
 
 
-def _finished(read: Iterable[Scope], cut: Row) -> list[Scope]:
-    """Scopes read before the one of the first row left out: all of theirs is told."""
-    return list(takewhile(lambda scope: scope != _scope(cut), read))
+def _before(read: Iterable[Scope], row: Row, waiting: Mapping[Scope, int]) -> list[Scope]:
+    """Scopes read before the one of a row: all of theirs is told, unless they wait."""
+    return [scope for scope in takewhile(lambda scope: scope != _scope(row), read) if scope not in waiting]
 
 
 def _advanced(
-    positions: dict[Scope, Position], read: Mapping[Scope, Head], rows: Sequence[Row], *, done: Iterable[Scope]
+    positions: dict[Scope, Position], read: Mapping[Scope, Head], rows: Sequence[Row], done: Iterable[Scope]
 ) -> dict[Scope, Position]:
     """Positions behind `rows`; scopes that are `done` are at their head, or past it if they moved on meanwhile."""
     last = {_scope(row): row["seq"] for row in rows}

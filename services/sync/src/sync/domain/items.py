@@ -87,7 +87,9 @@ def _elsewhere(logged: Logged) -> bool:
 
 def _head(key: Key, logged: Logged, seq: int) -> dict[str, Any]:
     event, data = logged.event, logged.event.data
-    reason = "moved" if logged.left else "trashed" if event.type.split(".")[2] == "trashed" else None
+    # What lies in the trash is renamed and moved by events of other kinds; earlier releases did not say so.
+    trashed = data.get("trashed", event.type.split(".")[2] == "trashed")
+    reason = "moved" if logged.left else "trashed" if trashed else None
     gone = reason is not None or bool(data.get("removed")) or event.type.endswith(".deleted.v1")
     row = {
         "scope_kind": key.scope.kind,

@@ -93,8 +93,12 @@ class FeedService:
     async def is_behind(self, token: str) -> bool:
         """Whether a pull would tell anything. Raises what `go_on` raises."""
         _, state = await self._opened(token)
-        plan = domain.plan(domain.unpack(state["positions"]), await self._feed.heads())
-        return bool(plan.added or plan.removed or plan.behind or plan.roles)
+        heads = await self._feed.heads()
+        plan = domain.plan(domain.unpack(state["positions"]), heads)
+        if plan.added or plan.removed or plan.roles:
+            return True
+        rows, _, _ = await self._page(plan, heads, 1, 1)
+        return bool(rows)
 
     async def wait_for(self, versions: Mapping[UUID, int], seconds: float) -> bool:
         """Wait until these versions of entities are logged, for some time; whether they are."""
@@ -121,6 +125,7 @@ class FeedService:
             ours[row["bucket"]] = Tally(row["count"], int(row["sum"]) % domain.SUM_MODULUS)
         differ = [at for at in range(256) if theirs is not None and theirs[at] != ours[at]]
         rows = await self._feed.in_buckets(scope, differ, EVERYTHING_DIFFERS) if differ else []
+        rows = [row for row in rows if domain.is_placed(row, self._placements)]
         mine = await self._mine(rows)
         await self._feed.release()
         plan = Plan({}, [], [], {}, [])
@@ -179,11 +184,14 @@ class FeedService:
                 return await self._with_moved(told, heads), positions, False
             found = await self._feed.rows_after({scope: positions[scope].seq for scope in some}, room + 1)
             read = {scope: heads[scope] for scope in some}
-            page = domain.turn(positions, read, found, limit=room, max_bytes=max_bytes)
-            told += filter(self._is_placed, page.rows)
+            page = domain.turn(
+                positions, read, found, limit=room, max_bytes=max_bytes, placements=self._placements
+            )
+            told += page.rows
             positions = page.positions
             max_bytes -= sum(map(domain.inline_bytes, page.rows))
-            if not page.complete:
+            behind = [*page.left, *behind]
+            if page.full:
                 return await self._with_moved(told, heads), positions, False
         return await self._with_moved(told, heads), positions, True
 
@@ -196,13 +204,9 @@ class FeedService:
         new = [
             row
             for row in await self._feed.held(moved, heads)
-            if (row["scope_id"], row["id"]) not in present and self._is_placed(row)
+            if (row["scope_id"], row["id"]) not in present and domain.is_placed(row, self._placements)
         ]
         return [*rows, *new]
-
-    def _is_placed(self, row: Row) -> bool:
-        """Whether it lies there still: of what was put elsewhere a moment ago, an event will tell."""
-        return row["entity"] not in ("document", "folder") or row["version"] >= self._placements.get(row["id"], 0)
 
     async def _mine(self, rows: Sequence[Row]) -> frozenset[str]:
         """The caller's own principals, if there are grants among the rows."""
