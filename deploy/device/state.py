@@ -132,6 +132,8 @@ class State:
 
     def take_bootstrap(self, page: Mapping[str, Any]) -> None:
         """One page of everything; with the last, what it did not hold is deleted, or handed in (`mode`)."""
+        for scope in page["scopes_removed"]:
+            self._leave(scope)
         self._take(page["items"], page["roles"], newer=self.meta["mode"] == "upload_differences")
         self.meta["page_token"], self.meta["cursor"] = page["page_token"], page["cursor"]
         if page["cursor"] is None:
@@ -145,12 +147,14 @@ class State:
     def _not_told(self, entity: str, id_: str) -> None:
         """What the server does not know, or does not show any more."""
         head = self.heads[entity, id_]
-        hand_in = self.meta["mode"] == "upload_differences" and entity == "document" and head["content"] is not None
-        if hand_in and not any(self._queued(entity, id_)):
-            self._enqueue(
-                "document", "create", id_, workspace_id=head["data"]["workspace_id"], title=head["title"] or "",
-                parent_id=head["parent_id"], content=head["content"], content_hash=head["content_hash"],
-            )  # fmt: skip
+        if self.meta["mode"] == "upload_differences" and not any(self._queued(entity, id_)):
+            made_of = {"workspace_id": head["data"].get("workspace_id"), "title": head["title"] or "",
+                       "parent_id": head["parent_id"]}  # fmt: skip
+            if entity == "folder":
+                self._enqueue("folder", "create", id_, **made_of)
+            elif entity == "document" and head["content"] is not None:
+                text = {name: head[name] for name in ("content", "content_hash")}
+                self._enqueue("document", "create", id_, **made_of, **text)
         if not any(self._queued(entity, id_)):
             del self.heads[entity, id_]
 
@@ -231,6 +235,8 @@ class State:
             op = self.queue.pop(result["n"])
             self.meta["last_n"] = max(self.meta.get("last_n", 0), op["n"])
             self._settle(op, result, copies)
+            if not any(self._queued(op["entity"], op["id"])):
+                self._drop_if_free((op["entity"], op["id"]))
 
     def _settle(self, op: Json, result: Json, copies: dict[str, tuple[str, str]]) -> None:
         match result["status"]:

@@ -396,7 +396,9 @@ class History:
             if not one.trashed and self.documents.may_read(device.user, one)
         }
         if mine != theirs:
-            self._violated(f"a device differs from the server: {sorted(mine ^ theirs)[:2]}")
+            self._violated(
+                f"device {self.devices.index(device)} has {sorted(mine - theirs)[:2]}, lacks {sorted(theirs - mine)[:2]}"
+            )
         folders = {(id_, head["parent_id"]) for (entity, id_), head in device.state.heads.items() if entity == "folder"}
         expected = {
             (one.id, one.parent_id)

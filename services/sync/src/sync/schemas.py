@@ -219,11 +219,12 @@ class Change(BaseModel):
 
 
 class BootstrapPage(BaseModel):
-    """Items, and where to go on: `page_token`, or at the end `cursor`."""
+    """Items, and where to go on: `page_token`, or at the end `cursor`; what may not be read any more since page 1."""
 
     items: list[Change]
     page_token: str | None
     cursor: str | None
+    scopes_removed: list[str]
     roles: dict[str, str]
     checksums: dict[str, Checksum]
 

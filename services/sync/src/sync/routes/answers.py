@@ -110,6 +110,7 @@ def bootstrap_page(told: Told) -> dict[str, Any]:
         "items": _changes(told),
         "page_token": None if told.complete else told.cursor,
         "cursor": told.cursor if told.complete else None,
+        "scopes_removed": [name_of(scope) for scope in told.plan.removed],
         "roles": {name_of(scope): role for scope, role in told.plan.roles.items()},
         "checksums": {name_of(scope): _checksum(tally) for scope, tally in told.checksums.items()},
     }
