@@ -98,7 +98,8 @@ class State:
         """The user typed: what has not been sent is replaced, else a new operation builds on what was."""
         queued = [op for op in self._queued("document", document_id) if op["type"] in TEXT]
         if queued and not queued[-1]["sent"]:
-            self._replace(queued[-1], content=content, content_hash=sha256(content))
+            # Under another id: a backup of this device may hold the operation as it was.
+            self._replace(queued[-1], op_id=self._new_id(), content=content, content_hash=sha256(content))
             return
         head = self.heads.get(("document", document_id))
         base = queued[-1]["content_hash"] if queued else head["content_hash"] if head else None

@@ -162,6 +162,9 @@ class Documents:
     def _one(self, user: str, device: str, op: Json, undone: set[str], said: Mapping[Any, bytes]) -> Json:
         key = (user, op["op_id"])
         named = {"op_id": op["op_id"], "n": op["n"], "entity": op["entity"], "id": op["id"]}
+        digest = repr(sorted((name, str(value)) for name, value in op.items() if name != "n")).encode()
+        if key in self.results and self.results[key][0] != digest:
+            return {**named, "status": "rejected", "code": "op_id_reused"}
         if key in self.results:
             return {**named, **self.results[key][1], "duplicate": True}
         payload = None
@@ -171,7 +174,7 @@ class Documents:
             fields = self._verb(user, device, op, said)
         if fields["status"] in ("merged", "rejected", "blocked") and "content" in op:
             payload = op["content"].encode()
-        self.results[key] = (b"", fields, payload)
+        self.results[key] = (digest, fields, payload)
         return {**named, **fields}
 
     def _verb(self, user: str, device: str, op: Json, said: Mapping[Any, bytes]) -> Json:
