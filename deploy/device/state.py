@@ -156,7 +156,9 @@ class State:
             elif entity == "document" and head["content"] is not None:
                 text = {name: head[name] for name in ("content", "content_hash")}
                 self._enqueue("document", "create", id_, **made_of, **text)
-        if not any(self._queued(entity, id_)):
+        if any(self._queued(entity, id_)):
+            self.heads[entity, id_] = {**head, "version": 0}  # whatever comes next is newer
+        else:
             del self.heads[entity, id_]
 
     def _take(self, changes: Iterable[Json], roles: Mapping[str, str], *, newer: bool = False) -> None:

@@ -151,9 +151,9 @@ class Documents:
         undone: set[str] = set()
         said: dict[tuple[str, str], bytes] = {}
         for op in ops:
+            result = self._one(user, device, op, undone, said)
             if "content" in op:
                 said[op["id"], sha256(op["content"].encode())] = op["content"].encode()
-            result = self._one(user, device, op, undone, said)
             if result["status"] in ("rejected", "blocked", "conflict"):
                 undone.add(op["id"])
             results.append(result)
@@ -261,8 +261,8 @@ class Documents:
             return next(text for n, text in found if n == chosen.version)
         if (text := said.get((document.id, op["base_hash"]))) is not None:
             return text
-        for (owner, _), (_, _, payload) in self.results.items():
-            if owner == user and payload is not None and sha256(payload) == op["base_hash"]:
+        for (owner, _), (_, fields, payload) in self.results.items():
+            if owner == user and fields["status"] == "merged" and payload and sha256(payload) == op["base_hash"]:
                 return payload
         return None
 

@@ -201,7 +201,10 @@ class Sync:
         new = [
             row
             for key, row in self.items.items()
-            if key.id in moved and key.scope in heads and not row["gone"] and row not in rows
+            if key.id in moved
+            and key.scope in heads
+            and not row["gone"]
+            and row not in rows
             and domain.is_placed(row, self.documents.placements)
         ]
         return [*rows, *new]

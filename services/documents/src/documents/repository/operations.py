@@ -93,10 +93,10 @@ class OperationRepository:
         return row["n"] if row else 0
 
     async def payload(self, document_id: UUID, content_hash: str) -> bytes | None:
-        """A text the user sent for a document that did not become a version, compressed."""
+        """A text the user sent for a document that was merged, and is no version by itself; compressed."""
         row = await self._transaction.one(
             "SELECT payload FROM documents.op_result WHERE user_id = %(user)s AND entity_id = %(id)s "
-            "AND payload_hash = %(hash)s AND payload IS NOT NULL LIMIT 1",
+            "AND payload_hash = %(hash)s AND payload IS NOT NULL AND status = 'merged' LIMIT 1",
             {"user": self._user_id, "id": document_id, "hash": content_hash},
         )
         return row["payload"] if row else None

@@ -60,8 +60,8 @@ class Task:
     sent: SentOperation
     digest: bytes
     device_id: UUID | None
-    said: Mapping[tuple[UUID, str], bytes]
-    """Texts of earlier operations of the batch, by document and hash."""
+    said: Mapping[tuple[UUID, str], tuple[int, bytes]]
+    """Numbers and texts of the batch's operations, by document and hash."""
 
     @property
     def claim(self) -> dict[str, Any]:
@@ -72,6 +72,11 @@ class Task:
     def entity_id(self) -> UUID | None:
         """What it is about, if that can be read."""
         return _uuid((self.sent.model_extra or {}).get("id"))
+
+    def said_before(self, document_id: UUID, content_hash: str) -> bytes | None:
+        """The text of an earlier operation of the batch."""
+        n, text = self.said.get((document_id, content_hash), (self.sent.n, b""))
+        return text if n < self.sent.n else None
 
     @property
     def text(self) -> bytes | None:
@@ -173,7 +178,7 @@ class _Batch:
         self._service = service
         self._device_id = device_id
         self._known = known
-        self._said: dict[tuple[UUID, str], bytes] = {}
+        self._said: dict[tuple[UUID, str], tuple[int, bytes]] = {}
         self._undone: set[UUID] = set()
 
     async def run(self, sent: Sequence[SentOperation], deadline: float) -> list[Result]:
@@ -201,7 +206,7 @@ class _Batch:
         ).digest()
         task = Task(sent, digest, self._device_id, self._said)
         if task.text is not None and task.entity_id:
-            self._said[task.entity_id, hashlib.sha256(task.text).hexdigest()] = task.text
+            self._said.setdefault((task.entity_id, hashlib.sha256(task.text).hexdigest()), (sent.n, task.text))
         return task
 
     def _wave(self, tasks: Sequence[Task]) -> Sequence[Task]:

@@ -198,7 +198,7 @@ class Verbs:
             return await bench.documents.text_of(next(row for row in rows if row["n"] == found.version))
         if op.base_hash is None:
             return None
-        if (said := task.said.get((op.id, op.base_hash))) is not None:
+        if (said := task.said_before(op.id, op.base_hash)) is not None:
             return said
         payload = await bench.operations.payload(op.id, op.base_hash)
         return zstandard.decompress(payload) if payload is not None else None

@@ -184,9 +184,7 @@ class FeedService:
                 return await self._with_moved(told, heads), positions, False
             found = await self._feed.rows_after({scope: positions[scope].seq for scope in some}, room + 1)
             read = {scope: heads[scope] for scope in some}
-            page = domain.turn(
-                positions, read, found, limit=room, max_bytes=max_bytes, placements=self._placements
-            )
+            page = domain.turn(positions, read, found, limit=room, max_bytes=max_bytes, placements=self._placements)
             told += page.rows
             positions = page.positions
             max_bytes -= sum(map(domain.inline_bytes, page.rows))
