@@ -1,7 +1,7 @@
 # `make` lists the verbs. The scripts behind them do the work.
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap programs up down status logs reset seed demo trace test test-slow check lint format types contracts \
-        migration openapi bench dlq events chaos revoke-lag
+        migration openapi bench dlq events chaos revoke-lag simulate mutants
 PY := .venv/bin/python
 LOCAL := $(PY) -m deploy.local
 TESTED = $(if $(s),$(or $(wildcard $(s) libs/$(s)),services/$(s)))
@@ -47,6 +47,12 @@ dlq: bootstrap ## dead letters of the event bus: s=service do=list|show|replay|d
 
 bench: bootstrap ## measure, print ratios: table=rest (against a minimal endpoint; needs `make up`) or bus
 	@$(LOCAL) exec $(PY) -m deploy.bench $(table)
+
+simulate: bootstrap ## seeded histories of 2-6 devices on the pure core: N=20000 SEED=1
+	$(PY) -m deploy.simulate $(if $(N),--histories $(N)) $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))
+
+mutants: bootstrap ## plant bugs into the simulation; each must be found
+	$(PY) -m deploy.simulate.mutants
 
 revoke-lag: programs ## how long a lowered right still works, per kind and service, under load
 	$(PY) -m deploy.bench.revoke

@@ -62,7 +62,7 @@ class State:
         self.queue = Table()
         """Number -> operation; `sent` ones are never changed again."""
         self.drafts = Table()
-        """Id -> text the server would not take: the user's own."""
+        """Operation -> text the server would not take, and of which document: the user's own."""
         self.roles = Table()
 
     @property
@@ -251,7 +251,7 @@ class State:
             case "blocked" if op["id"] in copies and op["type"] == "update":
                 self._follow(op, *copies[op["id"]])
             case _ if op["type"] in TEXT and op["entity"] == "document":
-                self.drafts[op["id"]] = op["content"]
+                self.drafts[op["op_id"]] = {"document_id": op["id"], "content": op["content"]}
 
     def _advance(self, op: Json, result: Json) -> None:
         """The head is at least what was answered; what it holds of scopes is the next pull's business."""
@@ -261,8 +261,8 @@ class State:
             return
         new = {**head, "version": result["version"]}
         if op["type"] == "update" and "content_hash" in result:
-            same = result["content_hash"] == op["content_hash"]
-            text = op["content"] if same else result.get("content")
+            known = {op["content_hash"]: op["content"], head["content_hash"]: head["content"]}
+            text = known.get(result["content_hash"]) or result.get("content")
             new |= {"content_hash": result["content_hash"], "content": text, "content_url": result.get("content_url")}
         self.heads[key] = new
 

@@ -78,10 +78,9 @@ class Documents:
 
     def copy(self) -> "Documents":
         """A backup."""
-        tables = ("documents", "folders", "results", "members", "grants", "placements")
-        return replace(
-            self, **{name: dict(getattr(self, name)) for name in tables}, outbox=list(self.outbox), lost=self.lost
-        )
+        names = ("documents", "folders", "results", "members", "grants", "placements")
+        tables: Json = {name: dict(getattr(self, name)) for name in names}
+        return replace(self, **tables, outbox=list(self.outbox))
 
     # Rights
 
@@ -177,7 +176,7 @@ class Documents:
         self.results[key] = (digest, fields, payload)
         return {**named, **fields}
 
-    def _verb(self, user: str, device: str, op: Json, said: Mapping[Any, bytes]) -> Json:
+    def _verb(self, user: str, device: str, op: Json, said: Mapping[Any, bytes]) -> Json:  # noqa: C901, PLR0911
         who = {"actor": user, "deviceid": device, "opid": op["op_id"]}
         if op["entity"] == "folder":
             return self._folder_verb(user, op, who)
@@ -291,7 +290,7 @@ class Documents:
             return {"status": "noop", "flags": ["kept"], **_state(document)}
         return self._save(replace(document, trashed=deletes), "trashed" if deletes else "restored", who)
 
-    def _folder_verb(self, user: str, op: Json, who: Json) -> Json:
+    def _folder_verb(self, user: str, op: Json, who: Json) -> Json:  # noqa: PLR0911
         folder = self.folders.get(op["id"])
         if op["type"] == "create" and folder is None:
             if self.role(user, op["workspace_id"]) in ("", "viewer"):

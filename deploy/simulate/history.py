@@ -28,6 +28,8 @@ class Held:
     state: State
     store: MemoryStore
     backup: MemoryStore | None = None
+    typed: set[str] = field(default_factory=set)
+    """Words its user wrote and did not delete again."""
 
 
 @dataclass
@@ -121,6 +123,7 @@ class History:
         folders = [id_ for entity, id_ in device.state.heads if entity == "folder"]
         parent = self.random.choice(folders) if folders and self.random.random() < 0.3 else None
         id_ = device.state.create(self.random.choice(self.workspaces), self._token(), text, parent)
+        device.typed |= set(text.split())
         self._did(device, f"creates {id_[-6:]}")
 
     def _edit(self) -> None:
@@ -140,7 +143,9 @@ class History:
                 lines[at] = self._token() + ("\n" if at == len(lines) - 1 else "")
             case _ if len(lines) > 1:
                 del lines[at]
-        device.state.edit(id_, "\n\n".join(lines))
+        new = "\n\n".join(lines)
+        device.typed = (device.typed | (set(new.split()) - set(text.split()))) - (set(text.split()) - set(new.split()))
+        device.state.edit(id_, new)
         self._did(device, f"edits {id_[-6:]}")
 
     def _rename(self) -> None:
@@ -199,6 +204,10 @@ class History:
             except RefusedError as error:
                 self._mend(device, error)
                 continue
+            if not reliable and self.random.random() < 0.1:
+                self._note(device, "asks twice and gets the first answer")
+                self._deliver()
+                self._ask(device, self.random.choice([1, limit, 100]), bootstraps)
             if not reliable and self.random.random() < 0.15:
                 self._note(device, "loses the answer to a pull")
                 if self.random.random() < 0.5:
@@ -249,11 +258,17 @@ class History:
             return
         device.state.take_results(results)
         device.store.commit(device.state)
+        self._count(ops, results)
+        self._note(device, "pushes: " + " ".join(result["status"] for result in results))
+
+    def _count(self, ops: list[Json], results: list[Json]) -> None:
+        copied = {result["id"] for result in results if result["status"] == "conflict"}
         for op, result in zip(ops, results, strict=True):
             self.outcome.statuses[result["status"]] += 1
+            if result["status"] == "blocked" and op["id"] in copied:
+                self._sent.pop(op["op_id"], None)  # it goes on as an operation on the copy
             if result["status"] in ("applied", "noop", "merged", "conflict") and "content" in op:
                 self._owed[op["op_id"]] = (op["id"], op["content"])
-        self._note(device, "pushes: " + " ".join(result["status"] for result in results))
 
     def _mend(self, device: Held, error: RefusedError) -> None:
         state, problem = device.state, error.problem
@@ -294,6 +309,7 @@ class History:
             return
         device.store, device.backup = device.backup, None
         self._sent = {id_: op for id_, op in self._sent.items() if op["device"] is not device or id_ in self._owed}
+        device.typed = set()
         self._note(device, "is restored from a backup")
         self._crash_of(device)
 
@@ -337,6 +353,10 @@ class History:
         self._backup = None
         self.sync.epoch = self.new_uuid()
         self._sent = {id_: op for id_, op in self._sent.items() if id_ in self._owed}
+        for device in self.devices:
+            device.typed &= {
+                word for op in device.state.queue.values() if "content" in op for word in op["content"].split()
+            }
         self._note(None, "is restored from a backup")
 
     # What must hold
@@ -380,9 +400,12 @@ class History:
                 self._violated(f"{one.id[-6:]} has {doubled[:3]} twice")
         done = {text for _, text in self._owed.values()}
         for op_id, op in self._sent.items():
-            if op["content"] not in done and op["id"] not in op["device"].state.drafts:
+            if op["content"] not in done and op_id not in op["device"].state.drafts:
                 self._violated(f"the text of operation {op_id[-6:]} is neither done nor a draft")
         for device in self.devices:
+            drafts = {word.encode() for one in device.state.drafts.values() for word in one["content"].split()}
+            if missing := {word.encode() for word in device.typed} - everywhere - drafts:
+                self._violated(f"what was typed on device {self.devices.index(device)} is lost: {sorted(missing)[:3]}")
             self._look_at(device)
 
     def _look_at(self, device: Held) -> None:
@@ -398,7 +421,8 @@ class History:
         }
         if mine != theirs:
             self._violated(
-                f"device {self.devices.index(device)} has {sorted(mine - theirs)[:2]}, lacks {sorted(theirs - mine)[:2]}"
+                f"device {self.devices.index(device)} has {sorted(mine - theirs, key=str)[:2]}, "
+                f"lacks {sorted(theirs - mine, key=str)[:2]}"
             )
         folders = {(id_, head["parent_id"]) for (entity, id_), head in device.state.heads.items() if entity == "folder"}
         expected = {

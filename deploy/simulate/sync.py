@@ -49,14 +49,10 @@ class Sync:
 
     def copy(self, documents: Documents) -> "Sync":
         """A backup, beside one of `documents`."""
-        names = ("aggregates", "scopes", "items", "last_n")
-        return replace(
-            self,
-            documents=documents,
-            **{name: dict(getattr(self, name)) for name in names},
-            parked={key: list(events) for key, events in self.parked.items()},
-            cursors={device: dict(kept) for device, kept in self.cursors.items()},
-        )
+        tables: Json = {name: dict(getattr(self, name)) for name in ("aggregates", "scopes", "items", "last_n")}
+        tables["parked"] = {key: list(events) for key, events in self.parked.items()}
+        tables["cursors"] = {device: dict(kept) for device, kept in self.cursors.items()}
+        return replace(self, documents=documents, **tables)
 
     # Events
 

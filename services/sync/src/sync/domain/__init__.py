@@ -27,6 +27,6 @@ __all__ = [
     "ENTITIES", "GENESIS", "INLINE_BYTES", "SUM_MODULUS", "Admission", "Checked", "Cursor", "Entry", "Head", "Key",
     "Logged", "Page", "Plan", "Position", "Positions", "Scope", "Tally", "admit", "append", "at_rest", "chain",
     "check", "checksum", "commitment", "entity_of", "heads", "hexadecimal", "in_order", "in_order_of_arrival",
-    "inline_bytes", "is_placed", "left_by", "named", "nameless", "pack", "personal", "placed", "plan", "read_cursor", "recount",
-    "scopes_of", "signed", "turn", "unpack",
+    "inline_bytes", "is_placed", "left_by", "named", "nameless", "pack", "personal", "placed", "plan",
+    "read_cursor", "recount", "scopes_of", "signed", "turn", "unpack",
 ]  # fmt: skip
