@@ -1,7 +1,7 @@
 # `make` lists the verbs. The scripts behind them do the work.
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap programs up down status logs reset seed demo trace test test-slow check lint format types contracts \
-        migration openapi bench dlq events chaos revoke-lag simulate mutants
+        migration openapi bench dlq events chaos revoke-lag simulate mutants epoch
 PY := .venv/bin/python
 LOCAL := $(PY) -m deploy.local
 TESTED = $(if $(s),$(or $(wildcard $(s) libs/$(s)),services/$(s)))
@@ -41,6 +41,9 @@ seed: bootstrap ## fill it with realistic workspaces and documents: N=10000
 
 trace: bootstrap ## one request's tree of spans: ID=trace id
 	@MDC_STATE_DIR=.state $(PY) -m common.telemetry trace "$(ID)"
+
+epoch: bootstrap ## after a backup was restored: every device begins again and hands in what was lost
+	@$(LOCAL) exec $(PY) deploy/epoch.py
 
 dlq: bootstrap ## dead letters of the event bus: s=service do=list|show|replay|drop ID=event id or all
 	@$(LOCAL) exec $(PY) -m common.messaging.dead_letters "$(s)" "$(do)" "$(ID)"
