@@ -50,6 +50,13 @@ BODIES: dict[str, Any] = {
     "POST /v1/documents/{document_id}/duplicate": {},
     "POST /v1/folders/{folder_id}/move": {"parent_id": None},
     "POST /v1/folders/{folder_id}/duplicate": {},
+    "PUT /v1/sync/devices/{device_id}": {"name": "Laptop", "platform": "web"},
+    "POST /v1/sync/bootstrap": {"device_id": "{device_id}"},
+    "POST /v1/sync/pull": {"cursor": "none"},
+    "POST /v1/sync/poll": {"cursor": "none", "timeout": 0},
+    "POST /v1/sync/push": {"device_id": "{device_id}", "ops": [{"op_id": "{conflict_id}", "n": 1}]},
+    "POST /v1/sync/verify": {"scope": "r:{workspace_id}"},
+    "POST /v1/sync/conflicts/{conflict_id}/resolve": {"choice": "theirs"},
     "POST /v1/folders": {"workspace_id": "{workspace_id}", "name": "New"},
     "PATCH /v1/folders/{folder_id}": NAME,
 }
@@ -63,6 +70,7 @@ for _node in ("documents", "folders"):
     }
 LISTS = ("/v1/documents", "/v1/folders", "/v1/sync/log", "/v1/sync/log/verify")
 QUERIES = {path: {"workspace_id": "{workspace_id}"} for path in LISTS}
+QUERIES["GET /v1/sync/stream"] = {"device_id": "{device_id}"}
 QUERIES["DELETE /v1/workspaces/{workspace_id}"] = {"confirm": "Notes"}
 PLACES: dict[str, dict[str, str] | None] = {
     "open": None,
@@ -125,7 +133,7 @@ class World:
         """Values of the parameters the request has: things and people nobody has touched."""
         owner, found = self.persons["owner"], {
             "workspace_id": self.workspace, "n": "1", "token": SECRET,
-            "session_id": str(uuid4()),
+            "session_id": str(uuid4()), "device_id": str(uuid4()), "conflict_id": str(uuid4()),
         }  # fmt: skip
         if wanted & {"user_id", "principal"}:
             member = await self.people.person("Target")
