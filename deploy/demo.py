@@ -1,8 +1,9 @@
 """`make demo [DIR=folder]`: the main job on real Markdown through the gateway, with every claim verified.
 
 Two people sign up, one invites the other; they import a tree of Markdown document by document, save on stale bases at
-the same time, append, compare and restore versions, use the trash, and read the audit trail. Exits 1 naming everything
-that is not as it should be. DEMO_DOCUMENTS sets how many documents are taken at most (500).
+the same time, append, compare and restore versions, use the trash, and read the audit trail; two devices that were
+offline come together. Exits 1 naming everything that is not as it should be. DEMO_DOCUMENTS sets how many documents
+are taken at most (500).
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from deploy.client import (  # noqa: E402
     invitation_token,
     require_loopback,
 )
-from deploy.demonstration import audit, earlier, history, report, tracing, tree, writing  # noqa: E402
+from deploy.demonstration import audit, devices, earlier, history, report, tracing, tree, writing  # noqa: E402
 from deploy.demonstration.ledger import Document, Ledger  # noqa: E402
 from deploy.progress import say  # noqa: E402
 
@@ -38,8 +39,9 @@ TRASHED = 5
 class Demo:
     """One run against one fleet."""
 
-    def __init__(self, api: Api, mails: Path, state: Path) -> None:
+    def __init__(self, api: Api, url: str, mails: Path, state: Path) -> None:
         self._api = api
+        self._url = url
         self._mails = mails
         self._state = state
         self._password = secrets.token_urlsafe(18)
@@ -58,6 +60,7 @@ class Demo:
         await tracing.save_traced(ledger, ledger.documents[0], self._state / "telemetry")
         await self._verify_all(ledger)
         await audit.verify(ledger)
+        await devices.converge(ledger, self._url, self._mails)
         if not ledger.wrong:
             earlier.remember(self._state, ledger, self._password)
         return ledger
@@ -155,7 +158,7 @@ async def _run(url: str, found: tree.Tree, mails: Path, state: Path) -> int:
         try:
             for service in ("auth-gateway", "documents", "sync"):
                 await api.call("GET", f"/v1/{service}/openapi.json", kind="openapi.json")
-            ledger = await Demo(api, mails, state).run(found)
+            ledger = await Demo(api, url, mails, state).run(found)
         except UnreachableError as error:
             say(f"MD Creator does not answer ({error}).\nIs it running? make up · make status")
             return 1

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol
 
 import aiohttp
@@ -145,7 +145,7 @@ class Device:
         answer: Json = await self._call("POST", f"conflicts/{copy_id}/resolve", {"choice": choice, **more})
         return answer
 
-    async def pokes(self) -> AsyncIterator[Json]:
+    async def pokes(self) -> AsyncGenerator[Json]:
         """Whenever a pull is due; for ever, by stream, or by poll where streams do not get through."""
         quick = 0
         while True:
@@ -165,7 +165,7 @@ class Device:
             if quick < QUICK_ENDS:
                 yield {"scopes": {}}
 
-    async def _stream(self) -> AsyncIterator[Json]:
+    async def _stream(self) -> AsyncGenerator[Json]:
         timeout = aiohttp.ClientTimeout(total=None, sock_read=SILENCE_SECONDS)
         url = f"{self._url}/v1/sync/stream?device_id={self.id}"
         async with self._session.get(url, headers=self._headers(), timeout=timeout) as answer:
