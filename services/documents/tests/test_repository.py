@@ -94,7 +94,7 @@ async def test_every_table_with_content_is_under_forced_rls(as_owner_role):
             "AND relrowsecurity AND relforcerowsecurity"
         )
     ).fetchall()
-    assert {row["relname"] for row in rows} == set(PROTECTED)
+    assert {row["relname"] for row in rows} == {*PROTECTED, "op_result"}
 
 
 async def test_a_data_migration_by_the_owner_sees_rows(people, place, as_owner_role):
@@ -114,7 +114,8 @@ async def test_definer_functions_pin_their_search_path_and_belong_to_nobody_who_
         row["proname"] for row in rows
     }
     assert all(row["proconfig"] == ['search_path=""'] for row in rows)
-    readers = [row for row in rows if row["proname"] not in ("ensure_partitions", "drop_expired")]
+    owned = ("ensure_partitions", "drop_expired", "drop_op_results")
+    readers = [row for row in rows if row["proname"] not in owned]
     assert all(row["rolname"] == "documents_definer" and not row["rolcanlogin"] for row in readers)
 
 

@@ -53,7 +53,7 @@ TABLES = (
             AND l.scope_id = i.root_id AND l.aggregate_id = i.id) AS l WHERE l.seq IS NOT NULL""",
     "DROP TABLE sync.item_before",
     "CREATE INDEX ix_item_seq ON sync.item (scope_kind, scope_id, seq)",
-    "CREATE INDEX ix_item_id ON sync.item (id)",
+    "CREATE INDEX ix_item_id ON sync.item (id) WHERE reason IS DISTINCT FROM 'moved'",
     "CREATE INDEX ix_item_gone ON sync.item (changed_at) WHERE gone",
     "ALTER TABLE sync.scope ADD items bigint NOT NULL DEFAULT 0, ADD checksum bigint NOT NULL DEFAULT 0, "
     "ADD low_seq bigint NOT NULL DEFAULT 0",

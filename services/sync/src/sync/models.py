@@ -121,7 +121,7 @@ class Item(Table, table=True):
 
     __table_args__ = (
         Index("ix_item_seq", "scope_kind", "scope_id", "seq"),
-        Index("ix_item_id", "id"),
+        Index("ix_item_id", "id", postgresql_where=text("reason IS DISTINCT FROM 'moved'")),
         Index("ix_item_gone", "changed_at", postgresql_where=text("gone")),
     )
 

@@ -59,7 +59,9 @@ class FeedRepository:
     async def versions(self, ids: Sequence[UUID]) -> dict[UUID, int]:
         """Newest version we know of these entities, where the caller may read."""
         rows = await self._transaction.all(
-            "SELECT id, max(version) AS version FROM sync.item WHERE id = ANY(%(ids)s) GROUP BY id", {"ids": list(ids)}
+            "SELECT id, max(version) AS version FROM sync.item WHERE id = ANY(%(ids)s) "
+            "AND reason IS DISTINCT FROM 'moved' GROUP BY id",
+            {"ids": list(ids)},
         )
         return {row["id"]: row["version"] for row in rows}
 

@@ -180,9 +180,10 @@ class LogWriter:
         await self._transaction.execute(_APPEND, parameters)
 
     async def held(self, ids: Sequence[UUID]) -> dict[Key, Row]:
-        """Where these entities are held, or were: `gone` and `checksum` of each."""
+        """Where these entities are held: `gone` and `checksum` of each."""
         rows = await self._transaction.all(
-            "SELECT scope_kind, scope_id, entity, id, gone, checksum FROM sync.item WHERE id = ANY(%(ids)s)",
+            "SELECT scope_kind, scope_id, entity, id, gone, checksum FROM sync.item WHERE id = ANY(%(ids)s) "
+            "AND NOT gone AND reason IS DISTINCT FROM 'moved'",
             {"ids": list(ids)},
         )
         return {Key(Scope(row["scope_kind"], row["scope_id"]), row["entity"], row["id"]): row for row in rows}
