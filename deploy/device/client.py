@@ -53,8 +53,6 @@ class Device:
         self._store = store
         self._session = session
         self._name = name
-        self.repairs = 0
-        """How often what it held had to be mended."""
         self.state = State(new_id)
         store.load(self.state)
         if "device_id" not in self.state.meta:
@@ -232,7 +230,6 @@ class Device:
             if self.state.sums(scope) != told:
                 answer = await self._call("POST", "verify", {"scope": scope, "buckets": self.state.buckets(scope)})
                 self.state.repair(answer)
-                self.repairs += 1
                 self.save()
 
     async def _call(self, method: str, what: str, body: Json | None = None) -> Any:
