@@ -30,6 +30,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EXAMPLES = 50
 SECRET = {
+    # need a registered device, a cursor or a conflict: services/sync/tests go all the way
+    "POST /v1/sync/bootstrap",
+    "POST /v1/sync/conflicts/{conflict_id}/resolve",
+    "DELETE /v1/sync/devices/{device_id}",
+    "GET /v1/sync/devices/{device_id}",
+    "POST /v1/sync/poll",
+    "POST /v1/sync/pull",
+    "POST /v1/sync/push",
+    "GET /v1/sync/stream",
+    "POST /v1/sync/verify",
     "POST /v1/auth/login",
     "POST /v1/auth/refresh",
     "POST /v1/auth/verify-email",
