@@ -1,6 +1,5 @@
 """Where a device keeps its state: in memory, or in an SQLite file that survives kill -9."""
 
-import copy
 import json
 import sqlite3
 from pathlib import Path
@@ -35,7 +34,7 @@ class MemoryStore:
         """A backup."""
         other = MemoryStore()
         other._kept = {name: dict(rows) for name, rows in self._kept.items()}
-        return copy.copy(other)
+        return other
 
 
 class SqliteStore:

@@ -5,6 +5,7 @@ import hashlib
 
 import pytest
 
+from common.database import DatabaseUnavailableError
 from common.identifiers import uuid7
 from common.testing.checks import problem
 from common.testing.writing import save
@@ -203,3 +204,51 @@ async def test_a_device_has_to_be_registered(people, path):
     body = {"device_id": str(uuid7())} if path == "bootstrap" else {"cursor": "x" * 20}
     answer = await ada.http.post(f"/v1/sync/{path}", json=body)
     problem(answer, 404, "device_not_found") if path == "bootstrap" else problem(answer, 400, "cursor_invalid")
+
+
+async def test_what_lies_in_the_trash_stays_there_when_it_is_restricted_or_its_folder_moves(people, device):
+    ada = await people.person("Ada")
+    workspace = await people.workspace(ada)
+    folder = (await people.folder(ada, workspace, "F"))["id"]
+    inside = (await people.document(ada, workspace, "a\n", folder_id=folder))["id"]
+    beside = (await people.document(ada, workspace, "b\n"))["id"]
+    laptop = await device(ada)
+    await laptop.until(lambda one: len(one.documents()) == 2)
+    for id_ in (inside, beside):
+        assert (await ada.http.delete(f"/v1/documents/{id_}", headers={"If-Match": '"v1"'})).status_code == 204
+    await laptop.until(lambda one: not one.documents())
+    rules = {"restricted": True}
+    assert (await ada.http.put(f"/v1/documents/{beside}/access", json=rules)).status_code == 200
+    assert (await ada.http.put(f"/v1/folders/{folder}/access", json=rules)).status_code == 200
+    grants = {f"r:{folder}", f"r:{beside}"}
+    await laptop.until(lambda one: grants <= {key[0] for key in one.held if key[1] == "grant"})
+    last = (await people.document(ada, workspace, "c\n"))["id"]
+    await laptop.until(lambda one: last in one.documents())
+    assert set(laptop.documents()) == {last}
+
+
+async def test_what_was_restricted_while_no_event_comes_is_told_by_nothing(people, device, fleet, monkeypatch):
+    ada, bob = await people.person("Ada"), await people.person("Bob")
+    workspace = await people.workspace(ada)
+    await people.join(workspace, bob, "editor")
+    secret = (await people.document(ada, workspace, "a\n", title="Layoffs"))["id"]
+    await (await device(ada)).until(lambda one: secret in one.documents())
+    inbox = fleet["sync"].app.state.platform.inbox
+
+    async def stopped(_events):
+        await asyncio.sleep(0.2)
+        raise DatabaseUnavailableError  # as if the consumer stood still
+
+    monkeypatch.setattr(inbox, "apply", stopped)
+    assert (await ada.http.put(f"/v1/documents/{secret}/access", json={"restricted": True})).status_code == 200
+    phone = await Device(bob).register()
+    page = await phone.post("bootstrap", device_id=phone.id)
+    assert "Layoffs" not in str(page)
+    assert f"r:{workspace}" not in page["checksums"], "it cannot agree yet"
+    empty = [{"count": 0, "sum": "0" * 16}] * 256
+    assert "Layoffs" not in str(await phone.post("verify", scope=f"r:{workspace}", buckets=empty))
+    monkeypatch.undo()
+    phone.apply(page["items"], page)
+    phone.cursor = page["cursor"]
+    await phone.until(lambda one: f"r:{workspace}" in one.checksums)
+    assert secret not in phone.documents()

@@ -489,3 +489,38 @@ async def test_own_operations_come_back_under_their_names(desk):
     [change] = [change for change in page["changes"] if change["id"] == create["id"]]
     assert (change["op_id"], change["device_id"], change["actor"]) == (create["op_id"], laptop.id, str(ada.id))
     assert change["content"] == "one\n"
+
+
+async def test_a_push_as_large_as_a_request_may_be_gets_through(desk):
+    _ada, workspace, laptop = await desk()
+    text = "x" * (10 * 1024 * 1024 - 1000)
+    [result] = await laptop.push(laptop.op("document", "create", workspace_id=workspace, title="T", content=text))
+    assert result["status"] == "applied", "else it would be put off for ever, and all behind it"
+
+
+async def test_a_device_does_not_settle_conflicts_by_operations(desk):
+    _ada, workspace, laptop = await desk()
+    create = laptop.op("document", "create", workspace_id=workspace, title="T")
+    resolve = laptop.op("document", "resolve", create["id"], copy_id=create["id"], choice="theirs")
+    results = await laptop.push(create, resolve)
+    assert [result["status"] for result in results] == ["applied", "rejected"]
+
+
+async def test_waiting_polls_hold_no_connection(desk):
+    ada, workspace, laptop = await desk()
+    await laptop.bootstrap()
+    async with asyncio.timeout(20):
+        while await laptop.pull():
+            await asyncio.sleep(0.2)
+    waiting = [asyncio.create_task(laptop.post("poll", cursor=laptop.cursor, timeout=3)) for _ in range(4)]
+    others = [await Device(ada).register() for _ in range(4)]
+    for other in others:
+        await other.bootstrap()
+    waiting += [
+        asyncio.create_task(other.post("poll", cursor=other.cursor, timeout=3)) for other in others for _ in "ab"
+    ]
+    await asyncio.sleep(0.5)
+    async with asyncio.timeout(1.5):
+        assert (await ada.http.get("/v1/sync/status")).status_code == 200
+    await asyncio.gather(*waiting)
+    assert workspace

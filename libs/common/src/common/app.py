@@ -35,6 +35,8 @@ EXPOSED_HEADERS = [
     "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
 ]  # fmt: skip
 MAX_FIELD_ERRORS = 20
+HANDED_ON_BYTES = 1024 * 1024
+"""What a service may add to a request it hands on to another one."""
 IDENTITY_OWNER = "auth-gateway"
 
 
@@ -73,7 +75,7 @@ def create_app(
     app.state.schema_too_old = False
     app.include_router(routes)
     app.include_router(_health_routes(settings))
-    app.state.internal_app = _bare_app(settings, "/internal/openapi.json")
+    app.state.internal_app = _bare_app(settings, "/internal/openapi.json", more_bytes=HANDED_ON_BYTES)
     app.state.internal_app.include_router(internal)
     app.state.internal_app.include_router(history.routes(settings.schema_name))
     if settings.service != IDENTITY_OWNER:  # which decides by its own tables
@@ -82,7 +84,7 @@ def create_app(
     return app
 
 
-def _bare_app(settings: CommonSettings, openapi_url: str, lifespan: Any = None) -> FastAPI:
+def _bare_app(settings: CommonSettings, openapi_url: str, lifespan: Any = None, *, more_bytes: int = 0) -> FastAPI:
     app = FastAPI(
         title=f"MD Creator {settings.service}",
         version=settings.version,
@@ -93,7 +95,7 @@ def _bare_app(settings: CommonSettings, openapi_url: str, lifespan: Any = None) 
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # Edge makes the spans, and only sampled ones
     )
-    app.add_middleware(Edge, body_limit=settings.body_limit_bytes, trusted_hops=settings.trusted_hops)
+    app.add_middleware(Edge, body_limit=settings.body_limit_bytes + more_bytes, trusted_hops=settings.trusted_hops)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

@@ -103,6 +103,13 @@ class OperationReusedError(ConflictError):
     title = "The operation's id was used for another one"
 
 
+class OperationInternalError(UnprocessableError):
+    """Conflicts are settled at sync, not by an operation of a device's own."""
+
+    code = "invalid"
+    title = "A device does not send this kind of operation"
+
+
 class ContentHashMismatchError(UnprocessableError):
     """The content is not the one whose hash came with it: damaged on its way."""
 

@@ -18,9 +18,9 @@ from common.auth import Principal
 from common.database import Row, Transaction
 from common.errors import ServiceError
 
-from ..errors import ContentHashMismatchError, OperationKnownError, OperationReusedError
+from ..errors import ContentHashMismatchError, OperationInternalError, OperationKnownError, OperationReusedError
 from ..repository import DocumentRepository, OperationRepository, RootRepository, TreeRepository, claim_of
-from ..schemas.operations import OPERATION, CreateDocument, Operation, SentOperation, UpdateDocument
+from ..schemas.operations import OPERATION, CreateDocument, Operation, Resolve, SentOperation, UpdateDocument
 from .access import AccessService
 from .documents import DocumentService
 from .folders import FolderService
@@ -134,9 +134,10 @@ class OperationService:
         try:
             operation = OPERATION.validate_python(task.sent.as_sent())
             _check_hash(operation, task)
+            _check_sender(operation, task)
         except ValidationError as error:
             return await self._refuse(task, "rejected", "invalid", _first(error))
-        except ContentHashMismatchError as error:
+        except (ContentHashMismatchError, OperationInternalError) as error:
             return await self._refuse(task, "rejected", error.code, error.detail)
         try:
             outcome = await self._verbs[type(operation)](operation, task)
@@ -284,6 +285,11 @@ def _check_hash(operation: Operation, task: Task) -> None:
         return
     if hashlib.sha256(operation.content.encode()).hexdigest() != operation.content_hash:
         raise ContentHashMismatchError
+
+
+def _check_sender(operation: Operation, task: Task) -> None:
+    if isinstance(operation, Resolve) and task.device_id is not None:
+        raise OperationInternalError
 
 
 def _first(error: ValidationError) -> str:

@@ -98,6 +98,7 @@ class FeedService:
         if plan.added or plan.removed or plan.roles:
             return True
         rows, _, _ = await self._page(plan, heads, 1, 1)
+        await self._feed.release()  # who asks goes on to wait
         return bool(rows)
 
     async def wait_for(self, versions: Mapping[UUID, int], seconds: float) -> bool:
