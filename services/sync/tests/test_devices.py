@@ -43,7 +43,7 @@ async def stream(device):
 async def settled(device):
     """Wait until nothing more comes."""
     async with asyncio.timeout(20):
-        while await device.pull():
+        while await device.pull() or not device.held:
             await asyncio.sleep(0.2)
 
 

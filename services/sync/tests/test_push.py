@@ -244,7 +244,10 @@ async def test_settling_a_conflict(desk, choice, more, expected):
         assert problem(stale, 409, "resolution_refused")["reason"] == "version_stale"
     bad = await ada.http.post(path, json={"choice": "text"})
     problem(bad, 422, "validation_error")
-    answers = [await ada.http.post(path, json={"choice": choice, **more}) for _ in range(2)]
+    await laptop.bootstrap()
+    answers = [await ada.http.post(path, json={"choice": choice, **more})]
+    await laptop.until(lambda one: result["conflict_document_id"] not in one.documents())
+    answers.append(await ada.http.post(path, json={"choice": choice, **more}))
     assert [answer.status_code for answer in answers] == [200, 200], answers[1].text
     assert answers[0].json() == answers[1].json(), "saying it again changes nothing"
     assert await text_of(ada, create["id"]) == expected

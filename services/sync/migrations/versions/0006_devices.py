@@ -155,7 +155,8 @@ def upgrade() -> None:
         ("item", MY_SCOPE),
         (
             "conflict",
-            "(SELECT true FROM sync.item i WHERE i.id = copy_id AND i.entity = 'document' AND NOT i.gone LIMIT 1)",
+            "(SELECT true FROM sync.item i WHERE i.id = copy_id AND i.entity = 'document' "
+            "AND i.reason IS DISTINCT FROM 'moved' LIMIT 1)",
         ),
     ):
         op.execute(f"ALTER TABLE sync.{table} ENABLE ROW LEVEL SECURITY")

@@ -105,7 +105,7 @@ class FeedRepository:
         )
 
     async def conflict(self, copy_id: UUID) -> Row | None:
-        """One conflict, settled or not."""
+        """One conflict, settled or not: also when its copy lies in the trash by now."""
         return await self._transaction.one(
             "SELECT copy_id, document_id, resolved_at, choice FROM sync.conflict WHERE copy_id = %(id)s",
             {"id": copy_id},
@@ -121,7 +121,10 @@ class FeedRepository:
 
     async def open_conflicts(self) -> int:
         """How many conflicts the caller sees that nobody has settled."""
-        row = await self._transaction.one("SELECT count(*) AS n FROM sync.conflict WHERE resolved_at IS NULL")
+        row = await self._transaction.one(
+            "SELECT count(*) AS n FROM sync.conflict c WHERE c.resolved_at IS NULL AND EXISTS (SELECT FROM sync.item i "
+            "WHERE i.id = c.copy_id AND i.entity = 'document' AND NOT i.gone)"
+        )
         return row["n"] if row else 0
 
 
