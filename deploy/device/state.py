@@ -4,8 +4,10 @@ Every method is one step of the protocol; the store makes each durable as a whol
 """
 
 import hashlib
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 Json = dict[str, Any]
@@ -48,6 +50,45 @@ class Table(dict[Any, Any]):
         return super().pop(key, *default)
 
 
+class Queue(Table):
+    """Operations by number; finds those of one entity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers: dict[Key, list[int]] = defaultdict(list)
+
+    def __setitem__(self, n: int, op: Json) -> None:
+        self._note(n, op)
+        super().__setitem__(n, op)
+
+    def update(self, rows: Mapping[int, Json]) -> None:  # type: ignore[override]
+        """Take what the store has, in whatever order."""
+        for n, op in sorted(rows.items()):
+            self._note(n, op)
+            super().__setitem__(n, op)
+        self.changed.clear()
+
+    def pop(self, n: int) -> Any:  # type: ignore[override]
+        """Remove and return."""
+        self._forget(n)
+        return super().pop(n)
+
+    def of(self, entity: str, id_: str) -> list[Json]:
+        """Operations on it, in order."""
+        return [self[n] for n in self._numbers.get((entity, id_), ())]
+
+    def _note(self, n: int, op: Json) -> None:
+        self._forget(n)
+        insort(self._numbers[op["entity"], op["id"]], n)
+
+    def _forget(self, n: int) -> None:
+        if n in self:
+            key = (self[n]["entity"], self[n]["id"])
+            self._numbers[key].remove(n)
+            if not self._numbers[key]:
+                del self._numbers[key]
+
+
 class State:
     """A device's state, in four tables; `new_id` makes UUIDs of version 7."""
 
@@ -59,7 +100,7 @@ class State:
         """Key -> head as the server told it last, with its text if that is known."""
         self.held = Table()
         """(scope, entity, id) -> (version, hash): what checksums are over."""
-        self.queue = Table()
+        self.queue = Queue()
         """Number -> operation; `sent` ones are never changed again."""
         self.drafts = Table()
         """Operation -> text the server would not take, and of which document: the user's own."""
@@ -75,7 +116,7 @@ class State:
 
     def text(self, document_id: str) -> str | None:
         """The text as its user sees it: with what is not sent yet."""
-        for op in reversed(list(self._queued("document", document_id))):
+        for op in reversed(self.queue.of("document", document_id)):
             if op["type"] in TEXT:
                 return str(op["content"])
         head = self.heads.get(("document", document_id))
@@ -96,7 +137,7 @@ class State:
 
     def edit(self, document_id: str, content: str) -> None:
         """The user typed: what has not been sent is replaced, else a new operation builds on what was."""
-        queued = [op for op in self._queued("document", document_id) if op["type"] in TEXT]
+        queued = [op for op in self.queue.of("document", document_id) if op["type"] in TEXT]
         if queued and not queued[-1]["sent"]:
             # Under another id: a backup of this device may hold the operation as it was.
             self._replace(queued[-1], op_id=self._new_id(), content=content, content_hash=sha256(content))
@@ -148,7 +189,7 @@ class State:
     def _not_told(self, entity: str, id_: str) -> None:
         """What the server does not know, or does not show any more."""
         head = self.heads[entity, id_]
-        if self.meta["mode"] == "upload_differences" and not any(self._queued(entity, id_)):
+        if self.meta["mode"] == "upload_differences" and not self.queue.of(entity, id_):
             made_of = {"workspace_id": head["data"].get("workspace_id"), "title": head["title"] or "",
                        "parent_id": head["parent_id"]}  # fmt: skip
             if entity == "folder":
@@ -156,7 +197,7 @@ class State:
             elif entity == "document" and head["content"] is not None:
                 text = {name: head[name] for name in ("content", "content_hash")}
                 self._enqueue("document", "create", id_, **made_of, **text)
-        if any(self._queued(entity, id_)):
+        if self.queue.of(entity, id_):
             self.heads[entity, id_] = {**head, "version": 0}  # whatever comes next is newer
         else:
             del self.heads[entity, id_]
@@ -190,7 +231,7 @@ class State:
         }  # fmt: skip
 
     def _hand_in(self, key: Key, known: Json) -> None:
-        if key[0] == "document" and known["content"] is not None and not any(self._queued(*key)):
+        if key[0] == "document" and known["content"] is not None and not self.queue.of(*key):
             self._enqueue(
                 *("document", "update", key[1]), base_version=known["version"], base_hash=known["content_hash"],
                 content=known["content"], content_hash=known["content_hash"],
@@ -223,7 +264,7 @@ class State:
 
     def to_push(self) -> list[Json]:
         """The next operations, from now on as they are."""
-        chosen = [self.queue[n] for n in sorted(self.queue)[:PUSHED_AT_ONCE]]
+        chosen = [self.queue[n] for n in islice(self.queue, PUSHED_AT_ONCE)]
         for op in chosen:
             if not op["sent"]:
                 self._replace(op, sent=True)
@@ -238,7 +279,7 @@ class State:
             op = self.queue.pop(result["n"])
             self.meta["last_n"] = max(self.meta.get("last_n", 0), op["n"])
             self._settle(op, result, copies)
-            if not any(self._queued(op["entity"], op["id"])):
+            if not self.queue.of(op["entity"], op["id"]):
                 self._drop_if_free((op["entity"], op["id"]))
 
     def _settle(self, op: Json, result: Json, copies: dict[str, tuple[str, str]]) -> None:
@@ -268,7 +309,7 @@ class State:
 
     def _retarget(self, document_id: str, copy_id: str, base_hash: str) -> None:
         """The user typed on in a text that is a document of its own now."""
-        for op in list(self._queued("document", document_id)):
+        for op in self.queue.of("document", document_id):
             if op["type"] == "update" and not op["sent"]:
                 self._replace(op, id=copy_id, base_version=1, base_hash=base_hash)
 
@@ -280,7 +321,7 @@ class State:
 
     def renumber(self, first: int) -> None:
         """The server expects this number next."""
-        queued = [self.queue.pop(n) for n in sorted(self.queue)]
+        queued = [self.queue.pop(n) for n in list(self.queue)]
         for at, op in enumerate(queued, first):
             self.queue[at] = {**op, "n": at}
         self.meta["last_n"] = first - 1
@@ -292,16 +333,13 @@ class State:
         self.begin_bootstrap("apply_differences")
 
     def _enqueue(self, entity: str, type_: str, id_: str, **fields: Any) -> str:
-        n = max([self.meta.get("last_n", 0), *self.queue]) + 1
+        n = max(self.meta.get("last_n", 0), next(reversed(self.queue), 0)) + 1
         op = {"op_id": self._new_id(), "n": n, "entity": entity, "type": type_, "id": id_, "sent": False, **fields}
         self.queue[n] = op
         return id_
 
     def _replace(self, op: Json, **fields: Any) -> None:
         self.queue[op["n"]] = {**op, **fields}
-
-    def _queued(self, entity: str, id_: str) -> Iterable[Json]:
-        return (op for _, op in sorted(self.queue.items()) if op["entity"] == entity and op["id"] == id_)
 
     # Verify
 

@@ -2,10 +2,11 @@
 
 import json
 import sqlite3
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from .state import State, Table
+from .state import State
 
 
 class MemoryStore:
@@ -51,9 +52,11 @@ class SqliteStore:
 
     def load(self, state: State) -> None:
         """Fill a new state with what was committed."""
+        rows: dict[str, dict[Any, Any]] = defaultdict(dict)
         for place, key, value in self._database.execute("SELECT place, key, value FROM row"):
-            table: Table = state.tables[place]
-            table.update({_key(key): json.loads(value)})
+            rows[place][_key(key)] = json.loads(value)
+        for place, found in rows.items():
+            state.tables[place].update(found)
 
     def commit(self, state: State) -> None:
         """Write what changed, as a whole; on disk when it returns."""
