@@ -48,8 +48,8 @@ epoch: bootstrap ## after a backup was restored: every device begins again and h
 dlq: bootstrap ## dead letters of the event bus: s=service do=list|show|replay|drop ID=event id or all
 	@$(LOCAL) exec $(PY) -m common.messaging.dead_letters "$(s)" "$(do)" "$(ID)"
 
-bench: bootstrap ## measure, print ratios: table=rest (against a minimal endpoint; needs `make up`) or bus
-	@$(LOCAL) exec $(PY) -m deploy.bench $(table)
+bench: bootstrap ## measure, print ratios: table=rest (needs `make up`), bus, sync
+	@$(if $(filter bus sync,$(firstword $(table))),,$(LOCAL) exec) $(PY) -m deploy.bench $(table)
 
 simulate: bootstrap ## seeded histories of 2-6 devices on the pure core: N=20000 SEED=1
 	$(PY) -m deploy.simulate $(if $(N),--histories $(N)) $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))

@@ -2,9 +2,9 @@
 
 import sys
 
-from deploy.bench import bus, rest
+from deploy.bench import bus, rest, sync
 
-TABLES = {"rest": rest.main, "bus": bus.main}
+TABLES = {"rest": rest.main, "bus": bus.main, "sync": sync.main}
 
 wanted = sys.argv[1:2] or list(TABLES)
 sys.argv[1:] = sys.argv[2:]

@@ -64,6 +64,11 @@ class Device:
         """What the server knows it as."""
         return str(self.state.meta["device_id"])
 
+    @property
+    def token(self) -> str:
+        """The access token of the moment."""
+        return self._token()
+
     def save(self) -> None:
         """Make what the user did durable; only then it is shown as saved."""
         self._store.commit(self.state)

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -77,13 +78,7 @@ class History:
 
     def run(self) -> Outcome:
         """Play it, let it come to rest, look."""
-        actions = [
-            (self._edit, 10), (self._create, 3), (self._rename, 2), (self._bin, 2), (self._move, 2), (self._folder, 2),
-            (self._pull, 8), (self._push, 8), (self._deliver, 8), (self._crash, 1), (self._back_up_device, 0.5),
-            (self._restore_device, 0.3), (self._restrict, 1), (self._member, 1), (self._forget, 0.3),
-            (self._back_up_server, 0.3), (self._restore_server, 0.15), (self._new_device, 0.2),
-        ]  # fmt: skip
-        verbs, weights = zip(*actions, strict=True)
+        verbs, weights = zip(*self.actions(), strict=True)
         try:
             for verb in self.random.choices(verbs, weights, k=self._steps):
                 self.outcome.steps += 1
@@ -96,6 +91,15 @@ class History:
             self._violated(f"{type(error).__name__}: {error}")
         self.outcome.violations += self.documents.lost
         return self.outcome
+
+    def actions(self) -> list[tuple[Callable[[], None], float]]:
+        """What can happen, and how often."""
+        return [
+            (self._edit, 10), (self._create, 3), (self._rename, 2), (self._bin, 2), (self._move, 2), (self._folder, 2),
+            (self._pull, 8), (self._push, 8), (self._deliver, 8), (self._crash, 1), (self._back_up_device, 0.5),
+            (self._restore_device, 0.3), (self._restrict, 1), (self._member, 1), (self._forget, 0.3),
+            (self._back_up_server, 0.3), (self._restore_server, 0.15), (self._new_device, 0.2),
+        ]  # fmt: skip
 
     # What happens
 
