@@ -36,7 +36,7 @@ async def test_some_histories_hold(place, seed):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@property_of(300)
+@property_of(200)
 @given(seed=seeds)
-async def test_some_hundred_histories_hold(place, seed):
+async def test_two_hundred_histories_hold(place, seed):
     await hold(place, seed)
