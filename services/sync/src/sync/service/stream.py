@@ -19,8 +19,8 @@ from .hub import Hub, Waiter
 BEAT_SECONDS = 20.0
 BEFORE_EXPIRY_SECONDS = 10.0
 LONGEST_SECONDS = 900.0
-GATHER_SECONDS = 0.08
-"""Between two pokes of one stream: what changes meanwhile is told in one."""
+GATHER_SECONDS = (0.02, 0.32)
+"""Between two pokes of one stream what changes is gathered: shortly at first, twice as long each time it goes on."""
 BEAT = b": still here\n\n"
 
 Rights = tuple[Collection[Scope], Collection[UUID]]
@@ -53,6 +53,7 @@ class StreamService:
         )
         with self._registered(waiter):
             waiter.tell_all()
+            gather = GATHER_SECONDS[0]
             while not waiter.ended:
                 if time.monotonic() >= until:
                     waiter.end("token_expiring")
@@ -69,7 +70,8 @@ class StreamService:
                 if told is not None and not waiter.ended:
                     named = {f"{scope.kind[0]}:{scope.id}": seq for scope, seq in told.items()}
                     yield event("poke", {"scopes": named})
-                    await asyncio.sleep(GATHER_SECONDS)
+                    await asyncio.sleep(gather)
+                    gather = min(2 * gather, GATHER_SECONDS[1]) if waiter.wake.is_set() else GATHER_SECONDS[0]
             yield event("bye", {"reason": waiter.ended})
 
     async def changed(self, waiter: Waiter, behind: Callable[[], Awaitable[bool]], seconds: float) -> bool:
