@@ -157,6 +157,19 @@ async def test_values_postgresql_cannot_hold_are_a_named_422(database):
             await transaction.single("SELECT %(at)s::text::timestamptz AS at", {"at": "0001-01-01T00:00:00+23:00"})
 
 
+async def test_statements_that_go_together_are_all_done_or_none(database):
+    name, event = str(uuid4()), uuid4()
+    same = "INSERT INTO documents.inbox (consumer, event_id) VALUES (%(name)s, %(event)s) RETURNING consumer"
+    async with database.transaction() as transaction:
+        one = ("SELECT %(n)s::integer AS n", {"n": 1})
+        found = await transaction.together([one, (same, {"name": name, "event": event}), ("SELECT 1 WHERE false", {})])
+    assert found == [[{"n": 1}], [{"consumer": name}], []]
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        async with database.transaction() as transaction:
+            await transaction.together([(INSERT, {"name": name}), (same, {"name": name, "event": event})])
+    assert await count(database, name) == 1
+
+
 async def test_a_failing_callback_does_not_keep_the_next_from_running(database):
     ran = []
 

@@ -527,3 +527,39 @@ async def test_waiting_polls_hold_no_connection(desk):
         assert (await ada.http.get("/v1/sync/status")).status_code == 200
     await asyncio.gather(*waiting)
     assert workspace
+
+
+async def test_one_that_stands_in_the_way_holds_no_other_up(desk, people):
+    ada, workspace, laptop = await desk()
+    taken = await people.document(ada, workspace, "theirs\n")
+    old = (await people.document(ada, workspace, "one\n"))["id"]
+    creates = [
+        laptop.op("document", "create", workspace_id=workspace, title=f"T{n}", content=f"{n}\n") for n in range(60)
+    ]
+    again = laptop.op("document", "create", taken["id"], workspace_id=workspace, title="T", content="mine\n")
+    unstorable = laptop.op("document", "create", workspace_id=workspace, title="T\u0000", content="x\n")
+    update = laptop.update(old, 1, "one\n", "two\n")
+    stale = laptop.update(taken["id"], 0, "never\n", "mine too\n")
+    results = await laptop.push(*creates[:30], again, *creates[30:], unstorable, update, stale)
+    statuses = [result["status"] for result in results]
+    assert statuses == ["applied"] * 30 + ["conflict"] + ["applied"] * 30 + ["rejected", "applied", "blocked"]
+    assert await text_of(ada, old) == "two\n"
+    for create in (creates[0], creates[59]):
+        assert await text_of(ada, create["id"]) == create["content"]
+    repeated = await laptop.post("push", device_id=laptop.id, ops=[*creates[:30], again])
+    assert all(result["duplicate"] for result in repeated["results"])
+    assert [result["status"] for result in repeated["results"]] == statuses[:31]
+
+
+async def test_a_lost_answer_to_half_of_them(desk):
+    _ada, workspace, laptop = await desk()
+    creates = [laptop.op("document", "create", workspace_id=workspace, title="T", content=f"{n}\n") for n in range(40)]
+    await laptop.push(*creates[:20])
+    results = (await laptop.post("push", device_id=laptop.id, ops=creates))["results"]
+    assert [result["status"] for result in results] == ["applied"] * 40
+    assert [result.get("duplicate", False) for result in results] == [True] * 20 + [False] * 20
+    await laptop.bootstrap()
+    await laptop.until(lambda one: {create["id"] for create in creates} == set(one.documents()))
+    assert {(one["version"], one["op_id"]) for one in laptop.documents().values()} == {
+        (1, create["op_id"]) for create in creates
+    }, "each event names its own operation"

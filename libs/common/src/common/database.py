@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 Row = DictRow
 Params = Mapping[str, Any]
+Call = tuple[str, Params]
+"""A statement and its parameters."""
 
 #: Failures that mean "the database is away", not "the statement is wrong".
 OUTAGE = (psycopg.OperationalError, PoolTimeout, pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow)
@@ -200,35 +202,47 @@ class Transaction:
         """
         if self._connection:
             return await self.all(statement, params)
+        [rows] = await self.together([(statement, params or {})])
+        return rows
+
+    async def together(self, calls: Sequence[Call]) -> list[list[Row]]:
+        """Rows of each of several statements that are a transaction by themselves: all of them or none.
+
+        For nothing open: they travel in one message, whose end commits them. Whoever tells by them says so before.
+        """
         context = telemetry.current()
         try:
             if context is None or not context.sampled:
-                return await self._alone(statement, params or {})
-            with telemetry.span(_span_name(statement), SpanKind.CLIENT, **_SPAN_ATTRIBUTES):
-                return await self._alone(statement, params or {})
+                return await self._message(calls)
+            with telemetry.span(_span_name(calls[0][0]), SpanKind.CLIENT, **_SPAN_ATTRIBUTES):
+                return await self._message(calls)
         except OUTAGE as error:
             raise DatabaseUnavailableError from error
         except pg.DataError as error:
             raise ValueNotStorableError from error
 
-    async def _alone(self, statement: str, params: Params) -> list[Row]:
-        prepared = prepared_statement(statement)
+    async def _message(self, calls: Sequence[Call]) -> list[list[Row]]:
+        statements = [prepared_statement(statement) for statement, _ in calls]
         connection = await self._checkout()
         try:
-            if prepared.name not in connection.known:
-                await self._prepare(connection, prepared)
-            values = b", ".join([_literal(params[name], connection) for name in prepared.order])
-            call = b"EXECUTE %b(%b)" % (prepared.name, values) if values else b"EXECUTE %b" % prepared.name
+            parts = [b"SET LOCAL app.user_id = '%b'" % self._user()]
+            for prepared, (_, params) in zip(statements, calls, strict=True):
+                if prepared.name not in connection.known:
+                    await self._prepare(connection, prepared)
+                values = b", ".join([_literal(params[name], connection) for name in prepared.order])
+                parts.append(b"EXECUTE %b(%b)" % (prepared.name, values) if values else b"EXECUTE %b" % prepared.name)
             # PostgreSQL runs a message of several statements as one transaction.
             cursor = connection.cursor(row_factory=tuple_row)
-            await cursor.execute(b"SET LOCAL app.user_id = '%b'; %b" % (self._user(), call))
-            cursor.nextset()
-            rows = await cursor.fetchall()
-            if rows and not prepared.columns:
-                prepared.columns.extend(column.name for column in cursor.description or ())
-            return [dict(zip(prepared.columns, row, strict=True)) for row in rows]
+            await cursor.execute(b"; ".join(parts))
+            return [await self._rows(cursor, prepared) for prepared in statements if cursor.nextset()]
         finally:
             await self._pool.putconn(connection)
+
+    async def _rows(self, cursor: AsyncCursor[Any], prepared: Prepared) -> list[Row]:
+        rows = await cursor.fetchall()
+        if rows and not prepared.columns:
+            prepared.columns.extend(column.name for column in cursor.description or ())
+        return [dict(zip(prepared.columns, row, strict=True)) for row in rows]
 
     async def _prepare(self, connection: Connection, prepared: Prepared) -> None:
         try:

@@ -161,7 +161,8 @@ async def operation_service(request: Request, user: ActingUser) -> OperationServ
         async with platform.database.transaction(principal.user_id) as transaction:
             yield _bench(own, platform.access, transaction, principal)
 
-    return OperationService(bench, user, Verbs(bench, user, own.bodies, own.workbench).by_type())
+    verbs = Verbs(bench, user, own.bodies, own.workbench)
+    return OperationService(bench, user, verbs.by_type(), verbs.at_once)
 
 
 async def text_service(request: Request, user: ActingUser) -> AsyncIterator[TextService]:

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from common.access import Action, roles_allowing
 from common.auth import Principal
 from common.contracts.documents import DocumentCreated, DocumentState, DocumentUpdated
-from common.database import Row, Transaction
+from common.database import Call, Row, Transaction
 
 from ..errors import DocumentExistsError, OperationKnownError
 from ..storage import Body
@@ -235,6 +235,11 @@ class DocumentRepository:
         statement = CREATE_IN_FOLDER_BY_OPERATION if document["folder"] else CREATE_BY_OPERATION
         return await self._create(self._transaction.single, statement, {**document, **operation}, body)
 
+    def creation_by(self, operation: dict[str, Any], document: dict[str, Any], body: Body) -> Call:
+        """`create_by` as a statement to be run with others."""
+        statement = CREATE_IN_FOLDER_BY_OPERATION if document["folder"] else CREATE_BY_OPERATION
+        return statement, self._creation({**document, **operation}, body, Write("create"), {})
+
     async def create_copy(self, document: dict[str, Any], body: Body, conflict_of: UUID) -> Row | None:
         """The same for a text that could not be merged; under access root `root` if the document names one.
 
@@ -254,20 +259,20 @@ class DocumentRepository:
         extra: Mapping[str, Any] = MappingProxyType({}),
     ) -> Row | None:
         try:
-            rows = await run(
-                statement,
-                {
-                    **document,
-                    **self._content(body, write),
-                    **self._event(DocumentCreated, dict(extra)),
-                    "field_versions": Jsonb({"title": 1, "language": 1, "place": 1}),
-                },
-            )
+            rows = await run(statement, self._creation(document, body, write, extra))
         except pg.UniqueViolation as error:
             if is_known(error):
                 raise OperationKnownError from error
             raise DocumentExistsError from error
         return heads.first(rows)
+
+    def _creation(self, document: dict[str, Any], body: Body, write: Write, extra: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            **document,
+            **self._content(body, write),
+            **self._event(DocumentCreated, dict(extra)),
+            "field_versions": Jsonb({"title": 1, "language": 1, "place": 1}),
+        }
 
     async def save_by(self, operation: dict[str, Any], document_id: UUID, body: Body, write: Write) -> Row | None:
         """`save` of an inline body as a device's operation, with its result, if the base is the current text.
@@ -275,20 +280,21 @@ class DocumentRepository:
         `operation` names the hash of the text it was made from as `seen`. Raises `OperationKnownError`.
         """
         try:
-            rows = await self._transaction.single(
-                SAVE_BY_OPERATION,
-                {
-                    **operation,
-                    "id": document_id,
-                    "expected": write.base,
-                    "workspace": None,
-                    **self._content(body, write),
-                    **self._event(DocumentUpdated, {"merged": False, "origin": write.origin}),
-                },
-            )
+            rows = await self._transaction.single(*self.saving_by(operation, document_id, body, write))
         except pg.UniqueViolation as error:
             raise OperationKnownError from error
         return heads.first(rows)
+
+    def saving_by(self, operation: dict[str, Any], document_id: UUID, body: Body, write: Write) -> Call:
+        """`save_by` as a statement to be run with others."""
+        return SAVE_BY_OPERATION, {
+            **operation,
+            "id": document_id,
+            "expected": write.base,
+            "workspace": None,
+            **self._content(body, write),
+            **self._event(DocumentUpdated, {"merged": False, "origin": write.origin}),
+        }
 
     async def texts_known(self, document_id: UUID, base_version: int, base_hash: str | None) -> list[Row]:
         """Versions that may be the one meant: the newest up to a version, and the newest with that hash."""

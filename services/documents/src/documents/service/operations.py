@@ -1,6 +1,7 @@
 """Operations of devices: each once, whatever is lost on the way; what cannot be done is kept and said by name."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import time
@@ -28,8 +29,10 @@ from .placing import Placer
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 50
+"""Plain operations on different documents in one transaction."""
 PARALLEL = 6
-"""Plain operations on different documents carried out at a time."""
+"""Those of them that need a closer look, at a time."""
 INLINE_BYTES = 64 * 1024
 UNDONE = ("rejected", "blocked", "conflict")
 """After these, operations of the same batch that build on the same entity are blocked."""
@@ -102,16 +105,21 @@ class KnownError(Exception):
 
 
 Verb = Callable[[Any, Task], Awaitable[Outcome]]
+Plain = CreateDocument | UpdateDocument
+Together = Callable[[Sequence[tuple[Plain, Task]]], Awaitable[list[Outcome | None]]]
 Opener = Callable[[Principal], AbstractAsyncContextManager[Bench]]
 
 
 class OperationService:
     """A batch of one device's operations."""
 
-    def __init__(self, open_bench: Opener, principal: Principal, verbs: Mapping[type[Operation], Verb]) -> None:
+    def __init__(
+        self, open_bench: Opener, principal: Principal, verbs: Mapping[type[Operation], Verb], together: Together
+    ) -> None:
         self._open = open_bench
         self._principal = principal
         self._verbs = verbs
+        self._together = together
 
     async def carry_out(
         self, device_id: UUID | None, known_up_to: int, sent: Sequence[SentOperation], seconds: float
@@ -129,12 +137,24 @@ class OperationService:
         batch = _Batch(self, device_id, known)
         return await batch.run(sent, deadline)
 
+    async def carry_out_at_once(self, tasks: Sequence[Task]) -> dict[UUID, Result]:
+        """Results of plain operations that do not touch each other; those that need a closer look are left out."""
+        pairs: list[tuple[Plain, Task]] = []
+        for task in tasks:
+            with contextlib.suppress(ValidationError, ServiceError):
+                operation = _understood(task)
+                pairs += [(operation, task)] if isinstance(operation, Plain) else []
+        outcomes = await self._together(pairs) if len(pairs) > 1 else []
+        return {
+            task.sent.op_id: _result(task, outcome.status, outcome.fields)
+            for (_, task), outcome in zip(pairs, outcomes, strict=False)
+            if outcome
+        }
+
     async def carry_out_one(self, task: Task) -> Result:
         """Its result; `retry` if something it needs is away."""
         try:
-            operation = OPERATION.validate_python(task.sent.as_sent())
-            _check_hash(operation, task)
-            _check_sender(operation, task)
+            operation = _understood(task)
         except ValidationError as error:
             return await self._refuse(task, "rejected", "invalid", _first(error))
         except (ContentHashMismatchError, OperationInternalError) as error:
@@ -189,7 +209,7 @@ class _Batch:
             if time.monotonic() >= deadline:
                 break
             wave = self._wave(tasks[len(results) :])
-            done = await asyncio.gather(*(self._one(task) for task in wave))
+            done = await self._all(wave)
             results += done
             self._undone |= {
                 task.entity_id
@@ -214,10 +234,22 @@ class _Batch:
         """The next operation, or several plain ones that do not touch each other."""
         seen: set[UUID | None] = set()
         for at, task in enumerate(tasks):
-            if at == PARALLEL or not _is_plain(task) or seen & _touches(task):
+            if at == AT_ONCE or not _is_plain(task) or seen & _touches(task):
                 return tasks[: max(at, 1)]
             seen |= _touches(task)
         return tasks
+
+    async def _all(self, wave: Sequence[Task]) -> list[Result]:
+        new = [task for task in wave if not self._is_settled(task)]
+        done = await self._service.carry_out_at_once(new) if len(new) > 1 else {}
+        rest = [task for task in wave if task.sent.op_id not in done]
+        for few in (rest[at : at + PARALLEL] for at in range(0, len(rest), PARALLEL)):
+            for task, result in zip(few, await asyncio.gather(*map(self._one, few)), strict=True):
+                done[task.sent.op_id] = result
+        return [done[task.sent.op_id] for task in wave]
+
+    def _is_settled(self, task: Task) -> bool:
+        return task.sent.op_id in self._known or bool(self._undone & _touches(task))
 
     async def _one(self, task: Task) -> Result:
         if known := self._known.get(task.sent.op_id):
@@ -278,6 +310,13 @@ def _uuid(value: Any) -> UUID | None:
         return UUID(value) if isinstance(value, str) else None
     except ValueError:
         return None
+
+
+def _understood(task: Task) -> Operation:
+    operation: Operation = OPERATION.validate_python(task.sent.as_sent())
+    _check_hash(operation, task)
+    _check_sender(operation, task)
+    return operation
 
 
 def _check_hash(operation: Operation, task: Task) -> None:

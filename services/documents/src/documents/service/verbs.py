@@ -1,16 +1,19 @@
 """What each kind of operation does: the same verbs as requests, with the ladder where others were faster."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
 import zstandard
+from psycopg import errors as pg
 
 from common.auth import Principal
-from common.database import Row
+from common.database import Call, Row, Transaction
+from common.errors import ServiceError
 from common.fields import MAX_TITLE_LENGTH
 
 from .. import domain
@@ -24,7 +27,7 @@ from ..errors import (
     TooManyWritersError,
     VersionStaleError,
 )
-from ..repository import Write
+from ..repository import DocumentRepository, Write
 from ..schemas import DocumentUpdate, FolderCreate, FolderUpdate
 from ..schemas.operations import (
     Bin,
@@ -37,8 +40,10 @@ from ..schemas.operations import (
     UpdateDocument,
 )
 from ..storage import Body, BodyStore
-from .operations import INLINE_BYTES, Bench, Outcome, Task, Verb, acting, claim, finish
+from .operations import INLINE_BYTES, Bench, Outcome, Plain, Task, Verb, acting, claim, finish
 from .workbench import Workbench
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 20
 COPY_NAME = " (conflict copy, {name}, {day:%Y-%m-%d})"
@@ -74,13 +79,37 @@ class Verbs:
     def _bench(self, task: Task) -> AbstractAsyncContextManager[Bench]:
         return self._open(acting(self._principal, task))
 
+    async def at_once(self, pairs: Sequence[tuple[Plain, Task]]) -> list[Outcome | None]:
+        """Outcomes of creates and updates that do not touch each other, in one transaction.
+
+        None for each that needs a closer look, and for all if one of them stood in the way: nothing happened to those.
+        """
+        bodies = [await self._bodies.prepare(op.content.encode()) for op, _ in pairs]
+        async with self._open(self._principal) as bench:
+            calls = {
+                at: self._call(bench.transaction, op, task, body)
+                for at, ((op, task), body) in enumerate(zip(pairs, bodies, strict=True))
+                if body.inline is not None
+            }
+            try:
+                found = await bench.transaction.together(list(calls.values())) if calls else []
+            except (pg.UniqueViolation, pg.OperationalError, ServiceError) as error:
+                log.info("operations go one by one", extra={"fields": {"cause": type(error).__name__}})
+                return [None] * len(pairs)
+        rows = dict(zip(calls, found, strict=True))
+        return [Outcome("applied", _state(rows[at][0])) if rows.get(at) else None for at in range(len(pairs))]
+
+    def _call(self, transaction: Transaction, op: Plain, task: Task, body: Body) -> Call:
+        repository = DocumentRepository(transaction, acting(self._principal, task))
+        if isinstance(op, CreateDocument):
+            return repository.creation_by(task.claim, _document(op), body)
+        return repository.saving_by(
+            {**task.claim, "seen": op.base_hash}, op.id, body, Write("save", op.base_version or 0)
+        )
+
     async def create_document(self, op: CreateDocument, task: Task) -> Outcome:
         """Make it where it was meant to be, or as near as there is still a place."""
-        body = await self._bodies.prepare(op.content.encode())
-        document = {
-            "id": op.id, "workspace": op.workspace_id, "folder": op.parent_id, "title": op.title,
-            "language": op.language, "kind": op.kind.value, "position": op.position or domain.positions.at_the_end(),
-        }  # fmt: skip
+        body, document = await self._bodies.prepare(op.content.encode()), _document(op)
         try:
             if body.inline is not None:
                 async with self._bench(task) as bench:
@@ -308,6 +337,13 @@ class Verbs:
         if saved is None:
             raise TooManyWritersError
         return saved
+
+
+def _document(op: CreateDocument) -> dict[str, Any]:
+    return {
+        "id": op.id, "workspace": op.workspace_id, "folder": op.parent_id, "title": op.title,
+        "language": op.language, "kind": op.kind.value, "position": op.position or domain.positions.at_the_end(),
+    }  # fmt: skip
 
 
 async def _near(bench: Bench, workspace_id: UUID, folder_id: UUID | None) -> Row:
