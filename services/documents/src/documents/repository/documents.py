@@ -240,6 +240,16 @@ class DocumentRepository:
         statement = CREATE_IN_FOLDER_BY_OPERATION if document["folder"] else CREATE_BY_OPERATION
         return statement, self._creation({**document, **operation}, body, Write("create"), {})
 
+    async def together(self, calls: Sequence[Call]) -> list[list[Row]]:
+        """Rows of several statements that are one transaction.
+
+        Raises `OperationKnownError`, `DocumentExistsError`.
+        """
+        try:
+            return await self._transaction.together(calls)
+        except pg.UniqueViolation as error:
+            raise (OperationKnownError if is_known(error) else DocumentExistsError) from error
+
     async def create_copy(self, document: dict[str, Any], body: Body, conflict_of: UUID) -> Row | None:
         """The same for a text that could not be merged; under access root `root` if the document names one.
 

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import zstandard
-from psycopg import errors as pg
 
 from common.auth import Principal
 from common.database import Call, Row, Transaction
@@ -92,9 +91,9 @@ class Verbs:
                 if body.inline is not None
             }
             try:
-                found = await bench.transaction.together(list(calls.values())) if calls else []
-            except (pg.UniqueViolation, pg.OperationalError, ServiceError) as error:
-                log.info("operations go one by one", extra={"fields": {"cause": type(error).__name__}})
+                found = await bench.repository.together(list(calls.values())) if calls else []
+            except ServiceError as error:
+                log.info("operations go one by one", extra={"fields": {"cause": error.code}})
                 return [None] * len(pairs)
         rows = dict(zip(calls, found, strict=True))
         return [Outcome("applied", _state(rows[at][0])) if rows.get(at) else None for at in range(len(pairs))]
