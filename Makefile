@@ -1,7 +1,7 @@
 # `make` lists the verbs. The scripts behind them do the work.
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap programs up down status logs reset seed demo trace test test-slow check lint format types contracts \
-        migration openapi bench dlq events chaos revoke-lag simulate mutants epoch
+        migration openapi bench dlq events chaos chaos-collab lineage revoke-lag simulate mutants epoch
 PY := .venv/bin/python
 LOCAL := $(PY) -m deploy.local
 TESTED = $(if $(s),$(or $(wildcard $(s) libs/$(s)),services/$(s)))
@@ -45,11 +45,14 @@ trace: bootstrap ## one request's tree of spans: ID=trace id
 epoch: bootstrap ## after a backup was restored: every device begins again and hands in what was lost
 	@$(LOCAL) exec $(PY) deploy/epoch.py
 
+lineage: bootstrap ## give a damaged live document a new life from its newest version: ID=document
+	@$(LOCAL) exec $(PY) -m deploy.lineage "$(ID)"
+
 dlq: bootstrap ## dead letters of the event bus: s=service do=list|show|replay|drop ID=event id or all
 	@$(LOCAL) exec $(PY) -m common.messaging.dead_letters "$(s)" "$(do)" "$(ID)"
 
-bench: bootstrap ## measure, print ratios: table=rest (needs `make up`), bus, sync
-	@$(if $(filter bus sync,$(firstword $(table))),,$(LOCAL) exec) $(PY) -m deploy.bench $(table)
+bench: bootstrap ## measure, print ratios: table=rest (needs `make up`), bus, sync, collab
+	@$(if $(filter bus sync collab,$(firstword $(table))),,$(LOCAL) exec) $(PY) -m deploy.bench $(table)
 
 simulate: bootstrap ## seeded histories of 2-6 devices on the pure core: N=20000 SEED=1
 	$(PY) -m deploy.simulate $(if $(N),--histories $(N)) $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))
@@ -62,6 +65,10 @@ revoke-lag: programs ## how long a lowered right still works, per kind and servi
 
 chaos: programs ## kill everything under load, then look for each acknowledged write: SECONDS=180 SEED=n PLANTED=bug
 	$(PY) -m deploy.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(PLANTED),--planted $(PLANTED))
+
+chaos-collab: programs ## people type on 2 replicas while these and servers are killed: SECONDS=180 SEED=n PLANTED=bug
+	$(PY) -m deploy.chaos.collab $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(PLANTED),--planted $(PLANTED))
 
 ##@ Work on it

@@ -187,7 +187,9 @@ class Api:
         assert self._session is not None
         url = self._url_of(path) + path
         try:
-            async with self._session.request(method, url, headers=headers, data=data, params=params) as response:
+            async with self._session.request(
+                method, url, headers=headers, data=data, params=params, allow_redirects=False
+            ) as response:
                 return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise UnreachableError(f"{method} {url}: {error or type(error).__name__}") from error

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterable
 
 SPEAK_SECONDS = 5.0
 LINE_WIDTH = 78
@@ -10,6 +11,12 @@ LINE_WIDTH = 78
 def say(text: str = "") -> None:
     """One line, visible at once even through a pipe."""
     print(text, flush=True)
+
+
+def say_counts(rows: Iterable[tuple[str, int, str]]) -> None:
+    """What was counted, a line each: name, count, remark."""
+    for name, count, remark in rows:
+        say(f"  {name:<18} {count:>8,}  {remark}".rstrip())
 
 
 class Progress:

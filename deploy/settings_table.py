@@ -7,7 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -95,6 +95,8 @@ def _unit(name: str, field: FieldInfo) -> str:
 def _kind(annotation: Any) -> object:
     """The type a value has: `X | None` is X, `list[str]` is list."""
     options = [option for option in get_args(annotation) if option is not NoneType]
+    if get_origin(annotation) is Literal:
+        return str
     if get_origin(annotation) in (list, dict):
         return get_origin(annotation)
     return _kind(options[0]) if options else annotation

@@ -3,8 +3,9 @@
 import sys
 
 from deploy.bench import bus, rest, sync
+from deploy.bench.collab import table as collab
 
-TABLES = {"rest": rest.main, "bus": bus.main, "sync": sync.main}
+TABLES = {"rest": rest.main, "bus": bus.main, "sync": sync.main, "collab": collab.main}
 
 wanted = sys.argv[1:2] or list(TABLES)
 sys.argv[1:] = sys.argv[2:]

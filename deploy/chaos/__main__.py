@@ -9,7 +9,7 @@ import uvloop
 from deploy.chaos.faults import Times
 from deploy.chaos.run import Outcome, Storm, run
 from deploy.local.routes import SERVICES
-from deploy.progress import say
+from deploy.progress import say, say_counts
 from deploy.tests.processes import planted_bugs
 
 ENOUGH = 5000
@@ -28,8 +28,7 @@ def report(outcome: Outcome) -> None:
         ("doubled", len(verdict.doubled), f"{verdict.entries:,} log entries, all there after {verdict.waited:.1f} s"),
         ("out of order", len(verdict.out_of_order), ""),
     ]
-    for name, count, remark in rows:
-        say(f"  {name:<18} {count:>8,}  {remark}".rstrip())
+    say_counts(rows)
     say("Longest time without an acknowledged write that began while a fault of this kind was on")
     for kind, (count, seconds) in sorted(outcome.outages.items()):
         say(f"  {kind:<22} {count:>3} times {seconds:8.2f} s")

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
+
 from deploy.chaos import faults, verdict
+from deploy.chaos.devices import Devices
 from deploy.chaos.line import Line
 from deploy.chaos.load import PASSWORD, Crowd, Ledger
 from deploy.client import Api, Person, digest, invitation_token
@@ -115,26 +118,51 @@ async def _fleet(
 
 async def _storm(storm: Storm, backing: Servers, fleet: Fleet, lines: dict[str, list[Line]], url: str) -> Outcome:
     dice = random.Random(storm.seed)
-    async with Api(url, timeout_seconds=CLIENT_SECONDS) as api:
+    async with (
+        Api(url, timeout_seconds=CLIENT_SECONDS) as api,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CLIENT_SECONDS)) as session,
+    ):
         crowd = await _gather(api, fleet, dice)
-        writing = asyncio.create_task(crowd.write())
+        devices = await _devices(crowd, fleet, url, session, storm.seed)
+        writing = asyncio.gather(crowd.write(), devices.write(crowd.over))
         lanes = (
             faults.services_lane(fleet, storm.services, storm.times),
             faults.servers_lane(backing, lines, storm.times, dice),
         )
         say(f"Storm: {len(lanes[0])} kills of services, {len(lanes[1])} faults of servers and lines, seed {storm.seed}")
-        struck = await _strike(lanes, storm.seconds, crowd)
-        struck += await faults.run(faults.quiet_lane(lines), 0.0, crowd.ledger)
+        try:
+            struck = await _strike(lanes, storm.seconds, crowd)
+            struck += await faults.run(faults.quiet_lane(lines), 0.0, crowd.ledger)
+        except faults.NobodyWritesError:
+            await asyncio.to_thread(_tell_of, fleet)
+            raise
         crowd.over.set()
         await writing
         say("The storm is over; reading everything back")
         await fleet.until_ready()
         crowd.ledger.unexpected += _crashes(fleet)
+        crowd.ledger.unexpected += await devices.judge()
+        say(f"  {devices}")
         found = await verdict.judge(crowd, storm.standstill)
         projecting = [name for name in storm.services if name != "auth-gateway"]
         admin_url = fleet.environment["MDC_ADMIN_DATABASE_URL"]
         await verdict.projections(admin_url, projecting, crowd, found, storm.standstill)
         return Outcome(crowd.ledger, found, faults.longest_outages(struck, crowd.ledger.times))
+
+
+def _tell_of(fleet: Fleet) -> None:
+    for name, process in fleet.processes.items():
+        status, checks = process.ready()
+        say(f"  {name}: {status} {dict(checks)}\n{process.complaints()}")
+
+
+async def _devices(crowd: Crowd, fleet: Fleet, url: str, session: aiohttp.ClientSession, seed: int) -> Devices:
+    """Two people's devices in a workspace of their own."""
+    first, second = crowd.people[:2]
+    workspace_id = await first.make_workspace("Devices")
+    await first.invite(workspace_id, second.email)
+    await second.accept_invitation(await invitation_token(fleet.mails, second.email))
+    return await Devices.gather(url, [first, second], workspace_id, fleet.state, session, seed)
 
 
 async def _strike(lanes: Sequence[Sequence[faults.Fault]], seconds: float, crowd: Crowd) -> list[faults.Struck]:

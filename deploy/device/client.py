@@ -53,6 +53,8 @@ class Device:
         self._store = store
         self._session = session
         self._name = name
+        self.repairs = 0
+        """How often what it held had to be mended."""
         self.state = State(new_id)
         store.load(self.state)
         if "device_id" not in self.state.meta:
@@ -233,9 +235,16 @@ class Device:
     async def _compare(self, checksums: dict[str, Json]) -> None:
         for scope, told in checksums.items():
             if self.state.sums(scope) != told:
-                answer = await self._call("POST", "verify", {"scope": scope, "buckets": self.state.buckets(scope)})
-                self.state.repair(answer)
-                self.save()
+                await self._repair(scope)
+
+    async def _repair(self, scope: str) -> None:
+        self.repairs += 1
+        more = True
+        while more:
+            answer = await self._call("POST", "verify", {"scope": scope, "buckets": self.state.buckets(scope)})
+            self.state.repair(answer)
+            self.save()
+            more = bool(answer["more"])
 
     async def _call(self, method: str, what: str, body: Json | None = None) -> Any:
         """The answer. Raises `RefusedError`; waits out what is away for now."""

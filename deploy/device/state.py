@@ -218,10 +218,10 @@ class State:
             return
         self.held[place] = (change["version"], change["content_hash"])
         known = self.heads.get(key)
-        if known and known["version"] > change["version"]:
-            if not newer:
-                return
-            self._hand_in(key, known)  # the server has lost what we know
+        if known and newer and known["content_hash"] != change["content_hash"]:
+            self._hand_in(key, known)  # the server may have lost what we know; if not, it says so
+        elif known and known["version"] > change["version"] and not newer:
+            return
         text = change.get("content")
         if text is None and known and known["content_hash"] == change["content_hash"]:
             text = known["content"]
@@ -291,6 +291,7 @@ class State:
                 self._retarget(op["id"], *copies[op["id"]])
             case "blocked" if op["id"] in copies and op["type"] == "update":
                 self._follow(op, *copies[op["id"]])
+                copies[op["id"]] = (copies[op["id"]][0], op["content_hash"])
             case _ if op["type"] in TEXT and op["entity"] == "document":
                 self.drafts[op["op_id"]] = {"document_id": op["id"], "content": op["content"]}
 

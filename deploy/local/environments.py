@@ -74,6 +74,10 @@ class Environments:
             own["REFRESH_KEY"] = self.keys["refresh_key"]
         if service == "sync":
             own["CURSOR_KEYS"] = self.keys["cursor_key"]
+        if service == "collab":
+            own["TICKET_KEYS"] = self.keys["ticket_key"]
+        if service == "files":
+            own["URL_KEYS"] = self.keys["url_key"]
         return {variable(service, name): value for name, value in own.items()}
 
     def migration(self) -> dict[str, str]:

@@ -89,4 +89,6 @@ MAKERS: dict[str, Callable[[], str]] = {
     "signing_keys": _signing_key,
     "refresh_key": lambda: secrets.token_urlsafe(32),
     "cursor_key": lambda: secrets.token_urlsafe(32),
+    "ticket_key": lambda: secrets.token_urlsafe(32),
+    "url_key": lambda: secrets.token_urlsafe(32),
 }

@@ -35,6 +35,8 @@ def migrated(backing: Servers, state: Path) -> dict[str, str]:
         "AUTH_GATEWAY_SIGNING_KEYS": made["signing_keys"],
         "AUTH_GATEWAY_REFRESH_KEY": made["refresh_key"],
         "SYNC_CURSOR_KEYS": made["cursor_key"],
+        "COLLAB_TICKET_KEYS": made["ticket_key"],
+        "FILES_URL_KEYS": made["url_key"],
     }
     for service in SERVICES:
         prefix, schema = env_prefix(service), schema_of(service)

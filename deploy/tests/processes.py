@@ -22,7 +22,7 @@ from deploy.local.servers import Running
 
 from common.settings import env_prefix
 
-SERVICES = ("auth-gateway", "documents", "sync")
+SERVICES = ("auth-gateway", "documents", "sync", "collab", "files")
 PLANTED = Path(__file__).parent / "planted" / "launch.py"
 READY_SECONDS = 40
 
@@ -59,6 +59,10 @@ class Process:
         own_folder(described.folder, None, 0o711)
         self._running = Running(cast("Server", described))
         self._port = described.port
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self._port}"
 
     @property
     def pid(self) -> int:
@@ -204,6 +208,14 @@ def _fleet(
     processes = {name: _service(name, folder, public[name], values, planted.get(name, "")) for name in services}
     processes["gateway"] = _gateway(folder / "gateway", ports[-1], public)
     return Fleet(url, state, values, processes)
+
+
+def replica(fleet: Fleet, service: str, planted: str = "") -> Process:
+    """Another process of a service, on ports of its own; whoever starts it ends it."""
+    public, internal = free_ports(2)
+    ports = {f"{env_prefix(service)}PORT": str(public), f"{env_prefix(service)}INTERNAL_PORT": str(internal)}
+    folder = own_folder(fleet.state.parent / "replicas" / str(public), None)
+    return _service(service, folder, public, dict(fleet.environment) | ports, planted)
 
 
 def _service(name: str, folder: Path, port: int, environment: Mapping[str, str], planted: str) -> Process:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import httpx
 import psycopg
 import zstandard
 from deploy.client import invitation_token
+from deploy.simulate.documents import sha256
 from deploy.simulate.history import Held, History, Outcome
 from deploy.simulate.sync import RefusedError
 from psycopg.rows import dict_row
@@ -52,6 +54,11 @@ class Place:
 
 async def _as_coroutine(work: Awaitable[Any]) -> Any:
     return await work
+
+
+def words(text: bytes) -> set[bytes]:
+    """What a text holds."""
+    return set(text.split())
 
 
 class Documents:
@@ -151,6 +158,8 @@ class Sync:
         self._documents = documents
         self._users = users
         self._environment = environment
+        self.sent: dict[str, Json] = {}
+        """Every operation with a text that was ever sent."""
 
     def register(self, user: str, device: str) -> None:
         """Bind a device to its user's session."""
@@ -158,6 +167,7 @@ class Sync:
 
     def push(self, user: str, device: str, ops: list[Json]) -> list[Json]:
         """Results of operations. Raises `RefusedError`."""
+        self.sent |= {op["op_id"]: op for op in ops if "content" in op}
         results: list[Json] = self.ask(user, "POST", "push", {"device_id": device, "ops": ops})["results"]
         return results
 
@@ -236,6 +246,22 @@ class RealHistory(History):
             self.sync.register(device.user, device.state.meta["device_id"])
             return
         super()._mend(device, error)
+
+    def _look(self) -> None:
+        """Nor may a word leave a text that nobody who had it before them took out."""
+        super()._look()
+        found = self.documents.documents.values()
+        texts = {sha256(text): words(text) for one in found for _, text in one.versions}
+        texts |= {op["content_hash"]: words(op["content"].encode()) for op in self.sync.sent.values()}
+        taken_out = {
+            word
+            for op in self.sync.sent.values()
+            for word in texts.get(op.get("base_hash"), set()) - texts[op["content_hash"]]
+        }
+        for one in found:
+            for (_, before), (n, after) in pairwise(one.versions):
+                if gone := words(before) - words(after) - taken_out:
+                    self._violated(f"version {n} of {one.id[-6:]} lost {sorted(gone)[:3]}, which nobody took out")
 
     def _check_rights(self, device: Held, page: Json) -> None:
         for change in page["changes"]:

@@ -128,11 +128,13 @@ def test_an_older_change_does_not_take_a_newer_one_back(state):
 
 
 def test_what_the_server_lost_is_handed_in(state):
-    state.take_page(page(head("lost", 4, "mine\n"), head("older", 4, "new\n"), head("same", 1, "x\n")))
+    """Also if it has gone on since with texts of its own, to the same version or a higher one."""
+    known = [head("lost", 4, "mine\n"), head("older", 4, "new\n"), head("newer", 2, "ours\n"), head("same", 1, "x\n")]
+    state.take_page(page(*known))
     state.begin_bootstrap("upload_differences")
-    state.take_bootstrap(bootstrap(head("older", 2, "old\n"), head("same", 1, "x\n")))
+    state.take_bootstrap(bootstrap(head("older", 2, "old\n"), head("newer", 3, "theirs\n"), head("same", 1, "x\n")))
     found = {op["id"]: (op["type"], op["content"]) for op in state.to_push()}
-    assert found == {"lost": ("create", "mine\n"), "older": ("update", "new\n")}
+    assert found == {"lost": ("create", "mine\n"), "older": ("update", "new\n"), "newer": ("update", "ours\n")}
 
 
 def test_what_the_server_deleted_is_deleted_unless_it_was_edited(state):

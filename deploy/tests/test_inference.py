@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from deploy.tests.test_isolation import BODIES, PLACES, QUERIES, RULES, World, about_a_node, filled, settle
+from deploy.tests.test_isolation import BODIES, PLACES, QUERIES, RULES, World, about_a_node, filled, sending, settle
 
 from common.identifiers import uuid7
 from common.testing.people import People, Person
@@ -56,7 +56,7 @@ async def ask(person: Person, operation: str, target: dict[str, str]) -> tuple[i
     body, query = BODIES.get(operation), QUERIES.get(operation, QUERIES.get(path, {}))
     body = body() if callable(body) else body
     answer = await person.http.request(
-        method, filled(path, target), json=filled(body, target), params=filled(query, target),
+        method, filled(path, target), **sending(body, target), params=filled(query, target),
         headers={"If-Match": '"v1"'},
     )  # fmt: skip
     return comparable(answer)

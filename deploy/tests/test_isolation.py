@@ -8,13 +8,17 @@ import importlib
 import re
 import tomllib
 from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from PIL import Image
 
 from common.access import Action, Role, allows
 from common.revisions import SERVICES, schema_of
@@ -57,9 +61,20 @@ BODIES: dict[str, Any] = {
     "POST /v1/sync/push": {"device_id": "{device_id}", "ops": [{"op_id": "{conflict_id}", "n": 1}]},
     "POST /v1/sync/verify": {"scope": "r:{workspace_id}"},
     "POST /v1/sync/conflicts/{conflict_id}/resolve": {"choice": "theirs"},
+    "POST /v1/collab/documents/{document_id}/updates": b"\x00\x00",
+    "POST /v1/collab/documents/{document_id}/copies": b"\x00\x00",
     "POST /v1/folders": {"workspace_id": "{workspace_id}", "name": "New"},
     "PATCH /v1/folders/{folder_id}": NAME,
-}
+    "POST /v1/files/uploads": {
+        "workspace_id": "{workspace_id}", "filename": "a.txt", "size": 1, "content_type": "text/plain",
+        "sha256": "0" * 64,
+    },
+    "POST /v1/files/uploads/{upload_id}/parts": {"part_numbers": [1]},
+    "POST /v1/files/urls": {"ids": ["{upload_id}"]},
+    "PATCH /v1/files/{file_id}": {"filename": "b.txt"},
+    "POST /v1/files/attachments": {"file_id": "{file_id}", "document_id": "{document_id}"},
+    "POST /v1/context-files": {"file_id": "{file_id}", "scope": "document", "document_id": "{document_id}"},
+}  # fmt: skip
 for _node in ("documents", "folders"):
     _path = f"/v1/{_node}/{{node_id}}"
     BODIES |= {
@@ -68,8 +83,13 @@ for _node in ("documents", "folders"):
         f"POST {_path}/access-requests": {"role": "owner"},
         f"POST {_path}/access-requests/{{request_id}}/approve": {"role": "viewer"},
     }
-LISTS = ("/v1/documents", "/v1/folders", "/v1/sync/log", "/v1/sync/log/verify")
+_ABOUT = r" /v1/((collab/)?(documents|folders)/|files/\{file_id\}|files/attachments|context-files/)"
+LISTS = (
+    "/v1/documents", "/v1/folders", "/v1/sync/log", "/v1/sync/log/verify", "/v1/files", "/v1/files/usage",
+    "/v1/context-files",
+)  # fmt: skip
 QUERIES = {path: {"workspace_id": "{workspace_id}"} for path in LISTS}
+QUERIES["GET /v1/files/attachments"] = {"document_id": "{document_id}"}
 QUERIES["GET /v1/sync/stream"] = {"device_id": "{device_id}"}
 QUERIES["DELETE /v1/workspaces/{workspace_id}"] = {"confirm": "Notes"}
 PLACES: dict[str, dict[str, str] | None] = {
@@ -134,6 +154,7 @@ class World:
         owner, found = self.persons["owner"], {
             "workspace_id": self.workspace, "n": "1", "token": SECRET,
             "session_id": str(uuid4()), "device_id": str(uuid4()), "conflict_id": str(uuid4()),
+            "upload_id": str(uuid4()),
         }  # fmt: skip
         if wanted & {"user_id", "principal"}:
             member = await self.people.person("Target")
@@ -147,15 +168,37 @@ class World:
             answer = await owner.http.post(f"/v1/workspaces/{self.workspace}/groups", json={"name": uuid4().hex})
             found["group_id"] = answer.json()["id"]
         if about_a_node(operation):
-            make = self.people.document if "/v1/documents/" in operation else self.people.folder
+            make = self.people.folder if "/folders/" in operation else self.people.document
             node = (await make(owner, self.workspace))["id"]
             found |= dict.fromkeys(("document_id", "folder_id", "node_id"), node)
             found["request_id"] = await self._rule(operation, place, node, found.get("principal"))
+        if wanted & {"file_id", "attachment_id", "context_file_id"}:
+            found |= await self._file(node, thumbnail=operation.endswith("/thumbnail"))
         return found
+
+    async def _file(self, document: str, *, thumbnail: bool) -> dict[str, str]:
+        """A file attached to a document, and what makes it the AI's."""
+        owner, data = self.persons["owner"].http, picture() if thumbnail else uuid4().bytes.hex().encode()
+        body = {
+            "workspace_id": self.workspace, "filename": "a.png" if thumbnail else "a.txt", "size": len(data),
+            "content_type": "image/png" if thumbnail else "text/plain", "sha256": sha256(data).hexdigest(),
+            "document_id": document,
+        }  # fmt: skip
+        begun = (await owner.post("/v1/files/uploads", json=body)).json()
+        [request] = begun["urls"]
+        assert (await owner.put(urlsplit(request["url"]).path, content=data)).status_code == 200
+        file = (await owner.post(f"/v1/files/uploads/{begun['upload_id']}/complete")).json()
+        while file["state"] == "scanning":
+            file = (await owner.get(f"/v1/files/{file['id']}")).json()
+        attached = (await owner.get("/v1/files/attachments", params={"document_id": document})).json()["items"]
+        made = {"file_id": file["id"], "scope": "document", "document_id": document}
+        context = (await owner.post("/v1/context-files", json=made)).json()
+        return {"file_id": file["id"], "attachment_id": attached[0]["id"], "context_file_id": context["id"]}
 
     async def _rule(self, operation: str, place: str, node: str, principal: str | None) -> str:
         """Give a document or folder the rules of a place and a grant; somebody's request for it, if that is wanted."""
-        owner, path = self.persons["owner"].http, f"{operation.split()[1].split('{', maxsplit=1)[0]}{node}"
+        kind = "folders" if "/folders/" in operation else "documents"
+        owner, path = self.persons["owner"].http, f"/v1/{kind}/{node}"
         if (roles := PLACES[place]) is not None:
             grants = {f"user:{self.persons[who].id}": role for who, role in roles.items()}
             answer = await owner.put(f"{path}/access", json={"restricted": True, "grants": grants})
@@ -177,14 +220,20 @@ class World:
         body = body() if callable(body) else body
         target = await self.target(operation, place, set(re.findall(r"{(\w+)}", f"{path} {body} {query}")))
         http = self.people.client() if who == "anonymous" else self.persons[who].http
+        sent = sending(body, target)
         answer = await http.request(
             method,
             filled(path, target),
-            json=filled(body, target),
+            **sent,
             params=filled(query, target),
             headers={"If-Match": '"v1"'},
         )
         return answer.status_code
+
+
+def sending(body: Any, target: dict[str, str]) -> dict[str, Any]:
+    """A sample body as httpx takes it: bytes as they are, all else as JSON."""
+    return {"content": body} if isinstance(body, bytes) else {"json": filled(body, target)}
 
 
 def filled(value: Any, target: dict[str, str]) -> Any:
@@ -237,8 +286,15 @@ def expected(operation: str, rule: str, who: str, place: str) -> set[int]:
 
 
 def about_a_node(operation: str) -> bool:
-    """Whether it is about one document or folder."""
-    return bool(re.search(r" /v1/(documents|folders)/", operation))
+    """Whether it is about one document or folder, or a file at a document."""
+    return bool(re.search(_ABOUT, operation)) or operation == "POST /v1/context-files"
+
+
+def picture() -> bytes:
+    """A PNG that nobody else has."""
+    out = BytesIO()
+    Image.frombytes("RGB", (4, 4), uuid4().bytes * 3).save(out, "PNG")
+    return out.getvalue()
 
 
 RULES = [(operation, rule) for service in SERVICES for operation, rule in rules_of(service).items()]

@@ -37,7 +37,9 @@ class Checkout:
         self.root, self.layout, self.supervisor = root, Layout(root), Supervisor(root)
         base = next(base for base in range(20000, 32000, 1000) if all(map(is_free, range(base, base + 700))))
         self.socket = socket_of(root)
-        self.settings = {"GATEWAY_PORT": str(free_ports(1)[0]), "PORT_BASE": str(base)}
+        # Not in the block that begins there, nor is the one after it.
+        port = next(port for port in free_ports(20) if not base - 1 <= port < base + 1000)
+        self.settings = {"GATEWAY_PORT": str(port), "PORT_BASE": str(base)}
 
     def run(self, *arguments, code=0, **settings):
         done = subprocess.run(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common import serve
 
-bug, service = sys.argv[1:]
-runpy.run_path(str(Path(__file__).with_name(f"{bug}.py")))["plant"]()
-raise SystemExit(serve.main([service]))
+if __name__ == "__main__":  # and not in the worker processes a service may start
+    bug, service = sys.argv[1:]
+    runpy.run_path(str(Path(__file__).with_name(f"{bug}.py")))["plant"]()
+    raise SystemExit(serve.main([service]))

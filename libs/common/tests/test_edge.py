@@ -5,7 +5,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 
 from common import telemetry
-from common.edge import Edge, client_ip
+from common.edge import HEAD, Edge, client_ip
 from common.errors import NotFoundError, RateLimitedError
 
 ROUTES = APIRouter()
@@ -98,3 +98,30 @@ def test_problem_members_and_headers_of_an_error():
     assert error.headers == {"Retry-After": "1"}
     assert error.problem("t")["policy"] == "login"
     assert list(NotFoundError().problem("t"))[:6] == ["type", "title", "status", "detail", "code", "trace_id"]
+
+
+async def test_only_below_a_named_prefix_there_is_no_limit():
+    app = FastAPI()
+    app.include_router(ROUTES)
+    app.include_router(ROUTES, prefix="/large")
+    app.add_middleware(Edge, body_limit=100, trusted_hops=1, unlimited=("/large/",))
+    body = {"x": "y" * 200}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.post("/large/size", json=body)).status_code == 200
+        assert (await client.post("/size", json=body)).status_code == 413
+        assert (await client.post("/large/size", content=b"{}", headers={"Content-Length": "x"})).status_code == 413
+
+
+async def test_a_route_is_told_that_its_get_came_as_head():
+    seen = []
+
+    async def app(scope, _receive, send):
+        seen.append((scope["method"], scope.get(HEAD, False)))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    edge = Edge(app, body_limit=100, trusted_hops=1)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(edge), base_url="http://test") as client:
+        await client.head("/")
+        await client.get("/")
+    assert seen == [("GET", True), ("GET", False)]

@@ -12,7 +12,7 @@ from common.identifiers import uuid7
 from .test_access import restrict, statuses, user
 from .test_branches import take
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(600)
 
 DOCUMENTS, FOLDERS = 10_000, 100
 REQUEST_SECONDS = 20.0
@@ -116,7 +116,7 @@ async def told(environment, workspace):
     )
     async with (
         await psycopg.AsyncConnection.connect(environment["MDC_ADMIN_DATABASE_URL"], autocommit=True) as admin,
-        asyncio.timeout(240),
+        asyncio.timeout(400),
     ):
         while await (await admin.execute(behind, (workspace,))).fetchone() != (0,):
             await asyncio.sleep(0.5)

@@ -114,7 +114,7 @@ async def test_definer_functions_pin_their_search_path_and_belong_to_nobody_who_
         row["proname"] for row in rows
     }
     assert all(row["proconfig"] == ['search_path=""'] for row in rows)
-    owned = ("ensure_partitions", "drop_expired", "drop_op_results")
+    owned = ("ensure_partitions", "drop_expired", "drop_op_results", "drop_live_exports")
     readers = [row for row in rows if row["proname"] not in owned]
     assert all(row["rolname"] == "documents_definer" and not row["rolcanlogin"] for row in readers)
 

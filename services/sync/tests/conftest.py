@@ -106,3 +106,15 @@ def device() -> Any:
         return made
 
     return make
+
+
+@pytest.fixture
+def desk(people: Any) -> Any:
+    """Somebody with a workspace and a registered device."""
+
+    async def make(name: str = "Ada") -> tuple[Any, str, Device]:
+        person = await people.person(name)
+        workspace = await people.workspace(person)
+        return person, workspace, await Device(person).register()
+
+    return make

@@ -79,6 +79,7 @@ class Device:
 
     def apply(self, changes, page):
         for change in changes:
+            self.checksums.pop(change["scope"], None)  # told again only where nothing has come since
             key = (change["scope"], change["entity"], change["id"])
             if change["kind"] == "upsert":
                 self.held[key] = change

@@ -1,6 +1,7 @@
 """Operations of devices, from the queue to the database: once, in order, never lost, whatever others do."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -19,18 +20,6 @@ async def text_of(person, document):
 
 async def versions_of(person, document):
     return [one["n"] for one in (await person.http.get(f"/v1/documents/{document}/versions")).json()["items"]]
-
-
-@pytest.fixture
-def desk(people):
-    """Somebody with a workspace and a registered device."""
-
-    async def make(name="Ada"):
-        person = await people.person(name)
-        workspace = await people.workspace(person)
-        return person, workspace, await Device(person).register()
-
-    return make
 
 
 async def test_create_update_rename_move_delete_restore(desk, people):
@@ -380,13 +369,79 @@ async def test_what_is_made_in_a_folder_that_is_gone_lies_at_the_nearest_one_abo
         laptop.op("folder", "create", workspace_id=workspace, title="F", parent_id=inner),
     ]
     results = await laptop.push(*documents)
-    assert [(result["status"], result["flags"]) for result in results] == [("applied", ["relocated"])] * 3
+    assert [result["status"] for result in results] == ["applied"] * 3
+    assert [result["flags"] for result in results] == [["relocated"], ["relocated", "restricted"], ["relocated"]]
     places = [(await ada.http.get(f"/v1/documents/{one['id']}")).json()["folder_id"] for one in documents[:2]]
     assert places == [top, None]
     other = await people.workspace(ada)
     foreign = laptop.op("document", "create", workspace_id=other, title="T", parent_id=top)
     [result] = await laptop.push(foreign)
     assert (result["status"], result["code"]) == ("rejected", "folder_not_found"), "its parent is in another workspace"
+
+
+async def test_what_was_meant_for_a_few_is_never_seen_by_more(desk, people):
+    """Work of a device away from its folder: that is in the trash, or not the device's any more, when it comes."""
+    ada, workspace, _ = await desk()
+    bob, eve = await people.person("Bob"), await people.person("Eve")
+    for person in (bob, eve):
+        await people.join(workspace, person, "editor")
+    laptop = await Device(bob).register()
+    board, closed = [await people.folder(ada, workspace) for _ in range(2)]
+    for folder, grants in ((board, {f"user:{bob.id}": "editor"}), (closed, {})):
+        rules = {"restricted": True, "grants": grants}
+        assert (await ada.http.put(f"/v1/folders/{folder['id']}/access", json=rules)).status_code == 200
+    edited = await people.document(ada, workspace, "one\n", folder_id=board["id"])
+    assert (await ada.http.delete(f"/v1/folders/{board['id']}")).status_code == 204
+    ops = [
+        laptop.op("document", "create", workspace_id=workspace, title="T", parent_id=board["id"]),
+        laptop.op("folder", "create", workspace_id=workspace, title="F", parent_id=board["id"]),
+        laptop.update(edited["id"], 1, "one\n", "two\n"),
+        laptop.op("document", "create", workspace_id=workspace, title="T", parent_id=closed["id"]),
+    ]
+    results = await laptop.push(*ops)
+    assert [result["status"] for result in results] == ["applied"] * 4, results
+    flags = [result["flags"] for result in results]
+    assert flags == [
+        ["relocated", "restricted"],
+        ["relocated", "restricted"],
+        ["restored"],
+        ["relocated", "restricted"],
+    ]
+    for op, ada_too in zip(ops, (True, True, True, False), strict=True):
+        path = f"/v1/{op['entity']}s/{op['id']}"
+        seen = [(await person.http.get(path)).status_code for person in (ada, bob, eve)]
+        assert seen == [200 if ada_too else 403, 200, 404], op
+    inside = laptop.op("document", "create", workspace_id=workspace, title="T", parent_id=ops[1]["id"])
+    assert (await laptop.push(inside))[0]["status"] == "applied"
+    assert (await eve.http.get(f"/v1/documents/{inside['id']}")).status_code == 404
+
+
+async def test_who_has_a_grant_at_a_document_alone_edits_it_out_of_the_trash(desk, people):
+    ada, workspace, _ = await desk()
+    gil = await people.person("Gil")
+    await people.join(workspace, gil, "guest")
+    folder = await people.folder(ada, workspace)
+    document = await people.document(ada, workspace, "one\n", folder_id=folder["id"])
+    path = f"/v1/documents/{document['id']}"
+    assert (await ada.http.put(f"{path}/access/user:{gil.id}", json={"role": "editor"})).status_code == 200
+    assert (await ada.http.delete(path)).status_code == 204
+    laptop = await Device(gil).register()
+    [result] = await laptop.push(laptop.update(document["id"], 1, "one\n", "two\n"))
+    assert (result["status"], result["flags"]) == ("applied", ["restored"])
+    assert (await ada.http.get(path)).json()["folder_id"] == folder["id"]
+    assert await text_of(ada, document["id"]) == "two\n"
+
+
+async def test_a_conflict_copy_can_be_handed_in_again(desk, people):
+    """After the server was restored from a backup a device sends what it has, under the ids it has it."""
+    ada, workspace, laptop = await desk()
+    document = await people.document(ada, workspace, "one\n")
+    await save(ada, document["id"], 1, "two\n")
+    [result] = await laptop.push(laptop.update(document["id"], 1, "one\n", "three\n"))
+    copy = result["conflict_document_id"]
+    phone = await Device(ada).register()
+    again = phone.op("document", "create", copy, workspace_id=workspace, title="T", content="three\n")
+    assert [result["status"] for result in await phone.push(again)] == ["noop"]
 
 
 async def test_creating_what_exists(desk):
@@ -563,3 +618,27 @@ async def test_a_lost_answer_to_half_of_them(desk):
     assert {(one["version"], one["op_id"]) for one in laptop.documents().values()} == {
         (1, create["op_id"]) for create in creates
     }, "each event names its own operation"
+
+
+async def test_what_is_no_text_is_refused_with_its_operation_or_becomes_what_a_browser_makes_of_it(desk):
+    ada, workspace, laptop = await desk()
+    cut = "a\ud83d\n"  # the first half of an emoji
+    made = laptop.op("document", "create", workspace_id=workspace, title=cut.strip(), content=cut)
+    made["content_hash"] = sha256("a\ufffd\n")
+    deep: list[object] = []
+    for _ in range(400):
+        deep = [deep]
+    bad = [
+        laptop.op("document", "create", workspace_id=workspace, title="a\0b"),
+        laptop.op("document", "create", workspace_id=workspace, title="T", content="a\0b"),
+        laptop.op("document", "create", workspace_id=workspace, title=deep),
+        laptop.op("document", "update", made["id"], base_version=10**40, content="x\n"),
+        laptop.op("document", "create", workspace_id=workspace, title="T", language="\ud800"),
+    ]
+    good = laptop.op("document", "create", workspace_id=workspace, title="T", kept=deep, content="x\n")
+    body = json.dumps({"device_id": laptop.id, "ops": [made, *bad, good]})
+    answer = await ada.http.post("/v1/sync/push", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    statuses = [(one["status"], one.get("code")) for one in answer.json()["results"]]
+    assert statuses == [("applied", None), *[("rejected", "invalid")] * 5, ("applied", None)]
+    assert await text_of(ada, made["id"]) == "a\ufffd\n"

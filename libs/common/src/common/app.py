@@ -31,12 +31,13 @@ log = logging.getLogger(__name__)
 Resources = Callable[[Platform], AbstractAsyncContextManager[Any]]
 
 EXPOSED_HEADERS = [
-    "ETag", "Location", "Retry-After", "X-Request-Id", "Content-Digest", "Idempotent-Replayed",
+    "ETag", "Location", "Retry-After", "X-Request-Id", "Content-Digest", "Idempotent-Replayed", "Content-Range",
+    "Accept-Ranges", "Content-Disposition",
     "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
 ]  # fmt: skip
 MAX_FIELD_ERRORS = 20
-HANDED_ON_BYTES = 1024 * 1024
-"""What a service may add to a request it hands on to another one."""
+HANDED_ON_BYTES = 12 * 1024 * 1024
+"""What a service may add to a request it hands on to another one; a text grows when it becomes JSON."""
 IDENTITY_OWNER = "auth-gateway"
 
 
@@ -63,13 +64,18 @@ def create_app(
     resources: Resources,
     subscribers: Sequence[Subscriber] = (),
     platform: type[Platform] = Platform,
+    unlimited: tuple[str, ...] = (),
 ) -> FastAPI:
     """The service's public app; the one for its internal port is at `.state.internal_app`.
 
-    `resources` opens what the service itself holds (pools, stores); its value is at `app.state.resources`.
+    `resources` opens what the service itself holds (pools, stores); its value is at `app.state.resources`. Below the
+    `unlimited` path prefixes routes bound their bodies themselves.
     """
     app = _bare_app(
-        settings, f"/v1/{settings.service}/openapi.json", lifespan=_lifespan(settings, resources, subscribers, platform)
+        settings,
+        f"/v1/{settings.service}/openapi.json",
+        lifespan=_lifespan(settings, resources, subscribers, platform),
+        unlimited=unlimited,
     )
     app.state.settings = settings
     app.state.schema_too_old = False
@@ -84,7 +90,14 @@ def create_app(
     return app
 
 
-def _bare_app(settings: CommonSettings, openapi_url: str, lifespan: Any = None, *, more_bytes: int = 0) -> FastAPI:
+def _bare_app(
+    settings: CommonSettings,
+    openapi_url: str,
+    lifespan: Any = None,
+    *,
+    more_bytes: int = 0,
+    unlimited: tuple[str, ...] = (),
+) -> FastAPI:
     app = FastAPI(
         title=f"MD Creator {settings.service}",
         version=settings.version,
@@ -95,13 +108,18 @@ def _bare_app(settings: CommonSettings, openapi_url: str, lifespan: Any = None, 
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # Edge makes the spans, and only sampled ones
     )
-    app.add_middleware(Edge, body_limit=settings.body_limit_bytes + more_bytes, trusted_hops=settings.trusted_hops)
+    app.add_middleware(
+        Edge,
+        body_limit=settings.body_limit_bytes + more_bytes,
+        trusted_hops=settings.trusted_hops,
+        unlimited=unlimited,
+    )
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "Prefer",
-                       "Traceparent", "X-Request-Id"],
+                       "Range", "If-Range", "Traceparent", "X-Request-Id"],
         expose_headers=EXPOSED_HEADERS,
         max_age=600,
     )  # fmt: skip

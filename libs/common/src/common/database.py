@@ -37,7 +37,14 @@ Call = tuple[str, Params]
 """A statement and its parameters."""
 
 #: Failures that mean "the database is away", not "the statement is wrong".
-OUTAGE = (psycopg.OperationalError, PoolTimeout, pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow)
+OUTAGE = (
+    psycopg.OperationalError,
+    PoolTimeout,
+    pg.AdminShutdown,
+    pg.CrashShutdown,
+    pg.CannotConnectNow,
+    pg.ReadOnlySqlTransaction,  # of a server that was the primary until a moment ago
+)
 
 DEADLINE_SECONDS = 10.0
 """Longer than the runtime roles' statement_timeout (8 s): reached only if the server does not run at all."""
@@ -200,16 +207,13 @@ class Transaction:
         With nothing open it travels in one message with the caller's context and is committed by its end: a third of
         the round trips. Inside an open transaction it is a statement like any other.
         """
-        if self._connection:
-            return await self.all(statement, params)
         [rows] = await self.together([(statement, params or {})])
         return rows
 
     async def together(self, calls: Sequence[Call]) -> list[list[Row]]:
-        """Rows of each of several statements that are a transaction by themselves: all of them or none.
-
-        For nothing open: they travel in one message, whose end commits them. Whoever tells by them says so before.
-        """
+        """Rows of each of several statements that are a transaction by themselves, as `single` is: all or none."""
+        if self._connection:
+            return [await self.all(*call) for call in calls]
         context = telemetry.current()
         try:
             if context is None or not context.sampled:

@@ -25,6 +25,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+HEAD = "common.head"
+"""In the scope of a GET that came as HEAD: whoever would read a large body for it need not."""
 SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -47,9 +49,11 @@ def problem_response(error: ServiceError) -> Response:
 class Edge:
     """Wraps the app once; unsampled requests pass with one context object and no span."""
 
-    def __init__(self, app: App, *, body_limit: int, trusted_hops: int) -> None:
+    def __init__(self, app: App, *, body_limit: int, trusted_hops: int, unlimited: tuple[str, ...] = ()) -> None:
+        """Below the `unlimited` path prefixes routes bound their bodies themselves."""
         self._app = app
         self._body_limit = body_limit
+        self._unlimited = unlimited
         self._trusted_hops = trusted_hops
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +62,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         if scope["method"] == "HEAD":  # the server leaves the body out
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", HEAD: True}
         headers = {name: value for name, value in scope["headers"] if name in _READ}
         context = telemetry.begin(_text(headers.get(b"traceparent")), _request_id(headers.get(b"x-request-id")))
         context.client_ip = client_ip(_text(headers.get(b"x-forwarded-for")), scope["client"], self._trusted_hops)
@@ -99,10 +103,11 @@ class Edge:
             await send(message)
 
         try:
+            limited = not scope["path"].startswith(self._unlimited)
             length = headers.get(b"content-length", b"0")
-            if not length.isdigit() or int(length) > self._body_limit:
+            if not length.isdigit() or (limited and int(length) > self._body_limit):
                 raise TooLargeError(f"the limit is {self._body_limit} bytes")
-            await self._app(scope, self._limited(receive), decorate)
+            await self._app(scope, self._limited(receive) if limited else receive, decorate)
         except ClientDisconnect:
             log.info("the client went away")
         except Exception as error:

@@ -4,6 +4,8 @@ The row lives in the service's schema and the effect's transaction; a concurrent
 """
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -102,6 +104,24 @@ class IdempotencyKey:
                 {**self._row, "status": response.status_code, "headers": Jsonb(headers), "body": response.body},
             )
         return response
+
+
+@asynccontextmanager
+async def repeatable(
+    request: Request, transaction: Transaction, user_id: UUID, schema: str
+) -> AsyncIterator[IdempotencyKey]:
+    """The request's key: a request that was done before is answered before anything else.
+
+    A duplicate may also overtake that look and then fail on what the first one changed: it gets the first one's answer.
+    """
+    key = IdempotencyKey(request, transaction, user_id, schema)
+    await key.replay()
+    try:
+        yield key
+    except ServiceError:
+        await transaction.release()
+        await key.replay()
+        raise
 
 
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -19,6 +19,7 @@ from common.settings import CommonSettings
 
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 25
+SOCKET_MESSAGE_BYTES = 17 * 1024 * 1024
 
 
 class Listener(uvicorn.Server):
@@ -55,6 +56,9 @@ def listener(app: FastAPI, host: str, port: int, lifespan: str) -> Listener:
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            ws=getattr(app.state, "websockets", "auto"),  # a service may bring its own protocol
+            ws_max_size=SOCKET_MESSAGE_BYTES,
+            ws_per_message_deflate=False,
         )
     )
 

@@ -1,5 +1,11 @@
 """Events in, one service call each."""
 
 from common.access import Projections
+from common.contracts.documents import DocumentCreated, DocumentRestored, DocumentTrashed, DocumentUpdated
+from common.messaging import Subscriber
 
-subscribers = Projections("collab").subscribers
+from .dependencies import place
+
+DOCUMENTS = tuple(event.type for event in (DocumentCreated, DocumentUpdated, DocumentTrashed, DocumentRestored))
+
+subscribers = [*Projections("collab").subscribers, Subscriber(DOCUMENTS, place)]

@@ -12,22 +12,32 @@ from common.auth import Principal
 from common.contracts.auth_gateway import MembershipChanged
 from common.database import Transaction
 from common.dependencies import ActingUser, authenticate
-from common.errors import ServiceError
-from common.idempotency import IdempotencyKey
+from common.idempotency import IdempotencyKey, repeatable
 from common.messaging import Envelope, read
 from common.objects import FolderStore
 from common.platform import Platform
 from common.preconditions import RequiredVersion, preferences
 from common.revocations import Announcer
 
-from .repository import BranchRepository, DocumentRepository, OperationRepository, RootRepository, TreeRepository
+from .errors import SessionEndedError
+from .repository import (
+    BranchRepository,
+    DocumentRepository,
+    LiveRepository,
+    OperationRepository,
+    RootRepository,
+    TreeRepository,
+    WaveRepository,
+)
 from .service import (
     AccessService,
     Bench,
     BranchService,
+    ContentService,
     DepartureService,
     DocumentService,
     FolderService,
+    LiveService,
     OperationService,
     Placer,
     Terms,
@@ -53,7 +63,7 @@ class Resources:
 @asynccontextmanager
 async def resources(platform: Platform) -> AsyncIterator[Resources]:
     """Body store and workbench."""
-    platform.chores += ["drop_revocations()", "drop_op_results()"]
+    platform.chores += ["drop_revocations()", "drop_op_results()", "drop_live_exports()"]
     settings = platform.settings
     assert isinstance(settings, Settings)  # noqa: S101 - main.create() built it
     yield Resources(
@@ -72,6 +82,7 @@ class Services:
     """The service objects of one request, all in one transaction."""
 
     documents: DocumentService
+    contents: ContentService
     folders: FolderService
     branches: BranchService
     document_access: AccessService
@@ -92,16 +103,17 @@ async def services(request: Request) -> AsyncIterator[Services]:
 def _bench(own: Resources, access: AccessProjection, transaction: Transaction, user: Principal) -> Bench:
     documents, tree = DocumentRepository(transaction, user), TreeRepository(transaction, user)
     roots = RootRepository(transaction, user)
-    placer = Placer(documents, tree, roots, own.announcer)
+    placer = Placer(documents, tree, roots, own.announcer, user)
     document_access, folder_access = (
         AccessService(kind, documents, tree, roots, placer, own.announcer, access, user)
         for kind in ("document", "folder")
     )
     return Bench(
         transaction,
-        DocumentService(documents, own.bodies, own.workbench, placer, document_access, access, user),
+        DocumentService(documents, own.bodies, placer, document_access, access, user),
         FolderService(tree, documents, placer, folder_access, access, user),
         documents,
+        WaveRepository(transaction, user),
         OperationRepository(transaction, user),
         tree,
         roots,
@@ -116,7 +128,8 @@ def _services(own: Resources, access: AccessProjection, transaction: Transaction
         BranchRepository(transaction, user), bench.roots, bench.documents, bench.folders, bench.placer, own.bodies,
         own.announcer, user,
     )  # fmt: skip
-    return Services(bench.documents, bench.folders, branches, bench.rules["document"], bench.rules["folder"])
+    contents = ContentService(bench.documents, bench.repository, own.bodies, own.workbench)
+    return Services(bench.documents, contents, bench.folders, branches, bench.rules["document"], bench.rules["folder"])
 
 
 # scope="function": with the default scope a failing commit answered 201 (ADR-0004).
@@ -126,6 +139,11 @@ RequestServices = Annotated[Services, Depends(services, scope="function")]
 async def document_service(found: RequestServices) -> DocumentService:
     """Documents on behalf of the caller."""
     return found.documents
+
+
+async def content_service(found: RequestServices) -> ContentService:
+    """Contents and versions on behalf of the caller."""
+    return found.contents
 
 
 async def folder_service(found: RequestServices) -> FolderService:
@@ -151,13 +169,15 @@ async def take_back_grants(transaction: Transaction, events: Sequence[Envelope])
 
 
 async def operation_service(request: Request, user: ActingUser) -> OperationService:
-    """Operations of one of the user's devices, each in transactions of its own; changed rights are confirmed first."""
+    """Operations of one of the user's devices, each in transactions of its own; rights are confirmed before each."""
     own: Resources = request.app.state.resources
     platform: Platform = request.app.state.platform
-    await platform.access.refresh(user.user_id)
 
     @asynccontextmanager
     async def bench(principal: Principal) -> AsyncIterator[Bench]:
+        if platform.revocations.session_ended(user.session_id):
+            raise SessionEndedError
+        await platform.access.refresh(user.user_id)
         async with platform.database.transaction(principal.user_id) as transaction:
             yield _bench(own, platform.access, transaction, principal)
 
@@ -174,6 +194,14 @@ async def text_service(request: Request, user: ActingUser) -> AsyncIterator[Text
         yield TextService(OperationRepository(transaction, user), own.bodies)
 
 
+async def live_service(request: Request) -> AsyncIterator[LiveService]:
+    """Documents for live rooms: as the worker, since what was decided for many users is not one user's view."""
+    own: Resources = request.app.state.resources
+    platform: Platform = request.app.state.platform
+    async with platform.worker.transaction() as transaction:
+        yield LiveService(LiveRepository(transaction), own.bodies)
+
+
 async def root_facts(request: Request) -> AsyncIterator[RootRepository]:
     """Access roots as facts for other services."""
     platform: Platform = request.app.state.platform
@@ -182,28 +210,20 @@ async def root_facts(request: Request) -> AsyncIterator[RootRepository]:
 
 
 Documents = Annotated[DocumentService, Depends(document_service)]
+Contents = Annotated[ContentService, Depends(content_service)]
 Folders = Annotated[FolderService, Depends(folder_service)]
 Branches = Annotated[BranchService, Depends(branch_service)]
 Rules = Annotated[AccessService, Depends(access_service)]
 Operations = Annotated[OperationService, Depends(operation_service)]
 Texts = Annotated[TextService, Depends(text_service, scope="function")]
+Live = Annotated[LiveService, Depends(live_service, scope="function")]
 RootFacts = Annotated[RootRepository, Depends(root_facts, scope="function")]
 
 
 async def idempotency_key(request: Request, _services: RequestServices) -> AsyncIterator[IdempotencyKey]:
-    """The request's Idempotency-Key, if it has one: a request that was done before is answered before anything else.
-
-    A duplicate may also overtake that look and then fail on what the first one changed: it gets the first one's answer.
-    """
-    transaction: Transaction = request.state.transaction
-    key = IdempotencyKey(request, transaction, request.state.user.user_id, SCHEMA)
-    await key.replay()
-    try:
+    """The request's Idempotency-Key, if it has one (see `repeatable`)."""
+    async with repeatable(request, request.state.transaction, request.state.user.user_id, SCHEMA) as key:
         yield key
-    except ServiceError:
-        await transaction.release()
-        await key.replay()
-        raise
 
 
 async def write_terms(request: Request, version: RequiredVersion) -> Terms:

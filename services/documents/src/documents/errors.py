@@ -110,6 +110,13 @@ class OperationInternalError(UnprocessableError):
     title = "A device does not send this kind of operation"
 
 
+class ExportReusedError(ConflictError):
+    """This state of the live room was exported before, with another text."""
+
+    code = "export_reused"
+    title = "This state of the room was exported with another text"
+
+
 class ContentHashMismatchError(UnprocessableError):
     """The content is not the one whose hash came with it: damaged on its way."""
 
@@ -255,6 +262,13 @@ class TooManyMergesError(UnavailableError):
 
     code = "too_many_merges"
     title = "Too many large documents are being merged"
+
+
+class SessionEndedError(UnavailableError):
+    """The session ended while a batch of its operations was carried out; those left wait for the next one."""
+
+    code = "session_ended"
+    title = "The session has ended"
 
 
 class TooManyWritersError(UnavailableError):

@@ -43,7 +43,10 @@ class Body(Table, table=True):
 
 
 class Document(Table, table=True):
-    """Head of a document. `version` counts accepted changes, `content_version` is the last that changed bytes."""
+    """Head of a document. `version` counts accepted changes, `content_version` is the last that changed bytes.
+
+    `previous_content_version` is the one before that; until `held_until` only a live room's export changes them.
+    """
 
     id: UUID = Field(primary_key=True)
     workspace_id: UUID
@@ -65,6 +68,8 @@ class Document(Table, table=True):
     trashed_with: UUID | None
     folder_id: UUID | None
     position: str = Field(sa_column=Column(Text(collation="C"), nullable=False, server_default="a0"))
+    previous_content_version: int | None = Field(sa_column=Column(BigInteger))
+    held_until: datetime | None = _time()
 
     __table_args__ = (
         ForeignKeyConstraint(["workspace_id", "body_sha256"], ["documents.body.workspace_id", "documents.body.sha256"]),
@@ -137,7 +142,10 @@ class Revocation(Table, table=True):
 
 
 class Version(Table, table=True):
-    """One accepted content; numbered by the document version that made it. Every one stays a merge base."""
+    """One accepted content; numbered by the document version that made it. Every one stays a merge base.
+
+    `lineage`, `seq`: what a live room's export says of its log.
+    """
 
     document_id: UUID = Field(primary_key=True)
     n: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
@@ -151,12 +159,32 @@ class Version(Table, table=True):
     base_version: int | None = Field(sa_column=Column(BigInteger))
     merged: bool
     created_at: datetime = _time(nullable=False, server_default=_NOW)
+    lineage: int | None = Field(sa_column=Column(BigInteger))
+    seq: int | None = Field(sa_column=Column(BigInteger))
 
     __table_args__ = (
         ForeignKeyConstraint(["document_id"], ["documents.document.id"], ondelete="CASCADE"),
         ForeignKeyConstraint(["workspace_id", "body_sha256"], ["documents.body.workspace_id", "documents.body.sha256"]),
         Index("ix_version_body", "workspace_id", "body_sha256"),
     )
+
+
+class LiveExport(Table, table=True):
+    """What a live room's export was answered, by its place in the room's log: a repeat is answered the same."""
+
+    __tablename__ = "live_export"
+
+    document_id: UUID = Field(primary_key=True)
+    lineage: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    content_hash: str = Field(sa_column=Column(Text, nullable=False))
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    content_version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=_NOW, index=True)
+    )
+
+    __table_args__ = (ForeignKeyConstraint(["document_id"], ["documents.document.id"], ondelete="CASCADE"),)
 
 
 class OpResult(Table, table=True):

@@ -1,5 +1,12 @@
 """Events in, one service call each."""
 
 from common.access import Projections
+from common.contracts.documents import DocumentCreated, DocumentRestored, DocumentTrashed, DocumentUpdated
+from common.messaging import Subscriber
 
-subscribers = Projections("files").subscribers
+from .dependencies import place
+
+DOCUMENTS = tuple(event.type for event in (DocumentCreated, DocumentUpdated, DocumentTrashed, DocumentRestored))
+
+subscribers = [*Projections("files").subscribers, Subscriber(DOCUMENTS, place)]
+"""Documents that something is attached to: where they lie."""

@@ -16,4 +16,5 @@ def create() -> FastAPI:
         internal=routes.internal,
         resources=dependencies.resources,
         subscribers=consumers.subscribers,
+        unlimited=(dependencies.OBJECTS + "/",),
     )

@@ -123,6 +123,7 @@ class Item(Table, table=True):
         Index("ix_item_seq", "scope_kind", "scope_id", "seq"),
         Index("ix_item_id", "id", postgresql_where=text("reason IS DISTINCT FROM 'moved'")),
         Index("ix_item_gone", "changed_at", postgresql_where=text("gone")),
+        Index("ix_item_own_rules", "parent_id", postgresql_where=text("scope_id = id AND NOT gone")),
     )
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from common.database import Row
@@ -128,8 +129,32 @@ class Operation(BaseModel):
     n: Annotated[int, Field(ge=1, le=2**53)]
 
     def as_sent(self) -> dict[str, Any]:
-        """All its fields."""
-        return {**(self.model_extra or {}), "op_id": str(self.op_id), "n": self.n}
+        """All its fields, as JSON can have them: see `_sendable`."""
+        return _sendable({**(self.model_extra or {}), "op_id": str(self.op_id), "n": self.n})
+
+
+def _sendable(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields; of those that are no JSON in UTF-8 (RFC 8259) the plain ones.
+
+    A lone surrogate, as JavaScript has where an emoji was cut in two, becomes U+FFFD as in any USVString (WebIDL),
+    and so in the hash the client made. What is left out or out of range is refused with that operation, not the push.
+    """
+    try:
+        orjson.dumps(fields)
+    except TypeError:
+        plain = {name: value for name, value in fields.items() if not isinstance(value, dict | list)}
+        return {_well_formed(name): _plain(value) for name, value in plain.items()}
+    return fields
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return _well_formed(value)
+    return str(value) if isinstance(value, int) and value.bit_length() > 63 else value  # noqa: PLR2004
+
+
+def _well_formed(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class PushRequest(RequestBody):
@@ -258,6 +283,8 @@ class VerifyAnswer(BaseModel):
     seq: int
     buckets: list[Checksum] | None
     differs: list[Differing]
+    more: list[int]
+    """Buckets that differ too, but did not fit: ask again."""
 
 
 class ScopeStatus(BaseModel):
@@ -300,10 +327,11 @@ class ConflictPage(BaseModel):
 
 
 class Resolution(RequestBody):
-    """How to settle it; `base_version`: the document's version the user saw."""
+    """How to settle it; `base_version`, `copy_version`: the versions of document and copy the user saw."""
 
     choice: Literal["mine", "theirs", "text"]
     base_version: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    copy_version: Annotated[int, Field(ge=1, le=2**53)] | None = None
     content: str | None = None
 
     @model_validator(mode="after")

@@ -17,6 +17,8 @@ from common.database import Database
 NEGATIVE_SECONDS = 1.0
 REMEMBERED_USERS = 10_000
 ROOTS_AT_ONCE = 100
+HIGHEST_ROOT = 64
+"""Roots within roots, at most, before the search goes no further."""
 
 Versions = dict[UUID, int]
 
@@ -62,19 +64,36 @@ class AccessProjection:
             if not behind:
                 self._settled = changes
 
-    async def learn(self, user_id: UUID) -> bool:
-        """After a miss: ask auth-gateway for all this user belongs to; False if that was done within a second.
+    async def learn(self, user_id: UUID) -> None:
+        """After a miss: ask auth-gateway for all this user belongs to, at most once a second. Then look again.
 
-        It is asked about the user, not about what was missed: the time an answer takes tells nobody what exists.
+        Again in any case: what somebody else asked for may have come after one looked. It is asked about the user, not
+        about what was missed: the time an answer takes tells nobody what exists.
         """
         now = time.monotonic()
         if self._asked.get(user_id, 0.0) > now:
-            return False
+            return
         if len(self._asked) > REMEMBERED_USERS:
             self._asked = {user: until for user, until in self._asked.items() if until > now}
         await self._ask(user_id)
         self._asked[user_id] = time.monotonic() + NEGATIVE_SECONDS
-        return True
+
+    async def learn_root(self, root_id: UUID, workspace_id: UUID) -> None:
+        """After a miss: ask documents for the rules of a root and of those above it. Then look again.
+
+        Raises `PeerUnavailableError`.
+        """
+        for _ in range(HIGHEST_ROOT):
+            if root_id == workspace_id or self._asked.get(root_id, 0.0) > time.monotonic():
+                break
+            self._asked[root_id] = time.monotonic() + NEGATIVE_SECONDS
+            await self._ask_roots([root_id])
+            rows = await self._rows(
+                "SELECT parent_id FROM {s}.access_root WHERE root_id = %(id)s AND inherits AND NOT removed", id=root_id
+            )
+            if not rows:
+                break
+            root_id = rows[0]["parent_id"]
 
     async def _confirm_own(self, user_id: UUID, told: Mapping[UUID, int]) -> None:
         # Events usually were faster than the question.

@@ -31,7 +31,8 @@ def routes(schema: str) -> APIRouter:
         user = await platform.authenticator.authenticate(x_user_token)
         await platform.access.refresh(user.user_id)
         role = await _role(platform, schema, user.user_id, root_id)
-        if role is None and await platform.access.learn(user.user_id):
+        if role is None:
+            await platform.access.learn(user.user_id)
             role = await _role(platform, schema, user.user_id, root_id)
         if role is None:
             raise NoAccessError

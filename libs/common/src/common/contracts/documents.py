@@ -28,18 +28,26 @@ class DocumentState(Event):
 
 
 class DocumentCreated(DocumentState):
-    """A document exists; `conflict_of` the one its text could not be merged into, if that is why."""
+    """A document exists; `conflict_of` the one its text could not be merged into, `copied_from` the one duplicated."""
 
     type = "documents.document.created.v1"
     conflict_of: UUID | None = None
+    copied_from: UUID | None = None
 
 
 class DocumentUpdated(DocumentState):
-    """Content, metadata, place or access root changed; `merged` if the content is a 3-way merge."""
+    """Content, metadata, place or access root changed; `merged` if the content is a 3-way merge.
+
+    `previous_content_version` is the content version this content follows, None if the content did not change;
+    `lineage` and `seq` say which state of a live room it is, if one exported it (`origin` live).
+    """
 
     type = "documents.document.updated.v1"
     merged: bool = False
     origin: str
+    previous_content_version: int | None = None
+    lineage: int | None = None
+    seq: int | None = None
 
 
 class DocumentTrashed(DocumentState):

@@ -17,6 +17,8 @@ START_SECONDS = 20
 OWNERS = {
     ("/v1/auth", "/v1/users", "/v1/workspaces", "/v1/invitations", "/.well-known"): "auth-gateway",
     ("/v1/sync",): "sync",
+    ("/v1/collab",): "collab",
+    ("/v1/files", "/v1/context-files"): "files",
 }
 
 

@@ -2,17 +2,23 @@
 
 from .branches import BranchRepository
 from .documents import DocumentRepository, Write
+from .live import Exported, LiveRepository
 from .operations import OperationRepository, claim_of
 from .roots import Root, RootRepository
 from .tree import TreeRepository
+from .waves import Plain, WaveRepository
 
 __all__ = [
     "BranchRepository",
     "DocumentRepository",
+    "Exported",
+    "LiveRepository",
     "OperationRepository",
+    "Plain",
     "Root",
     "RootRepository",
     "TreeRepository",
+    "WaveRepository",
     "Write",
     "claim_of",
 ]

@@ -43,7 +43,7 @@ _COPY_DOCUMENTS: Final = f"""
                                        origin, merged)
         SELECT id, 1, workspace_id, body_sha256, size, title, %(user)s, ARRAY[%(user)s::uuid], 'duplicate', false
         FROM head
-    ), {heads.DOCUMENT_EVENTS}
+    ), {heads.DOCUMENT_COPIES}
     SELECT id FROM head"""
 _MOVES: Final = (
     "moves AS (SELECT * FROM unnest(%(ids)s::uuid[], %(roots)s::uuid[], %(olds)s::uuid[]) AS m (id, root, old_root_id))"

@@ -12,12 +12,11 @@ from psycopg.types.json import Jsonb
 from common.access import Action, roles_allowing
 from common.auth import Principal
 from common.contracts.documents import DocumentCreated, DocumentState, DocumentUpdated
-from common.database import Call, Row, Transaction
+from common.database import Row, Transaction
 
-from ..errors import DocumentExistsError, OperationKnownError
+from ..errors import DocumentExistsError
 from ..storage import Body
 from . import heads
-from .operations import APPLIED, is_known
 
 _EDITOR: Final = "IN ('" + "', '".join(roles_allowing(Action.EDIT)) + "')"
 
@@ -56,7 +55,7 @@ def _create(place: str) -> str:
         SELECT %(id)s::uuid, %(workspace)s::uuid, m.root_id, %(folder)s::uuid, %(position)s::text, %(title)s::text,
                %(language)s::text, %(kind)s::text, 1, 1, %(sha256)s::text, %(size)s::integer,
                %(field_versions)s::jsonb, %(user)s::uuid, %(user)s::uuid
-        FROM m WHERE m.role {_EDITOR}
+        FROM m WHERE m.role {_EDITOR} AND documents.claim_id(%(id)s, 'document')
         RETURNING {HEAD}
     ), {_BODY}, {heads.DOCUMENT_EVENT}
     SELECT head.*, m.role FROM head, m"""
@@ -69,32 +68,20 @@ CREATE_UNDER: Final = _create("SELECT %(root)s::uuid AS root_id")
 SAVE: Final = f"""
     WITH head AS (
         UPDATE documents.document AS d SET version = d.version + 1, content_version = d.version + 1,
-            body_sha256 = %(sha256)s, size = %(size)s, updated_at = now(), updated_by = %(user)s
+            previous_content_version = d.content_version, body_sha256 = %(sha256)s, size = %(size)s,
+            updated_at = now(), updated_by = %(user)s
         WHERE d.id = %(id)s AND d.content_version <= %(expected)s AND d.version >= %(expected)s
-          AND d.trashed_at IS NULL AND d.body_sha256 <> %(sha256)s
+          AND d.trashed_at IS NULL AND d.body_sha256 <> %(sha256)s AND {heads.FREE}
           AND d.workspace_id = coalesce(%(workspace)s::uuid, d.workspace_id)
           AND documents.my_role(d.access_root_id) {_EDITOR}
-        RETURNING {HEAD}, {ROLE}
-    ), {_BODY}, {heads.DOCUMENT_EVENT}
+        RETURNING {HEAD}, d.previous_content_version, {ROLE}
+    ), {_BODY}, {heads.CONTENT_EVENT}
     SELECT * FROM head"""
-
-
-def _by_operation(statement: str) -> str:
-    """The same, as the effect of an operation whose result is kept with it."""
-    before, select, after = statement.rpartition("    SELECT ")
-    return f"{before.rstrip()}, {APPLIED}\n{select}{after}"
-
-
-CREATE_BY_OPERATION: Final = _by_operation(CREATE)
-CREATE_IN_FOLDER_BY_OPERATION: Final = _by_operation(CREATE_IN_FOLDER)
-SAVE_BY_OPERATION: Final = _by_operation(SAVE).replace(
-    "AND d.trashed_at IS NULL", "AND d.trashed_at IS NULL AND d.body_sha256 = coalesce(%(seen)s::text, d.body_sha256)"
-)
 
 GET: Final = f"SELECT {HEAD}, {ROLE} FROM documents.document d WHERE d.id = %(id)s"
 
 GET_WITH_BODY: Final = f"""
-    SELECT {HEAD}, {ROLE}, b.data FROM documents.document d
+    SELECT {HEAD}, {ROLE}, {heads.HELD}, b.data FROM documents.document d
     JOIN documents.body b ON b.workspace_id = d.workspace_id AND b.sha256 = d.body_sha256
     WHERE d.id = %(id)s"""
 
@@ -138,11 +125,15 @@ ORDERS: Final = {
     "position": SortOrder("position", "d.position, d.id", "(d.position, d.id) > (%(after)s::text, %(after_id)s::uuid)"),
 }
 _FILTERS: Final = {
-    "folder_id": "d.folder_id = %(folder_id)s",
-    "top": "d.folder_id IS NULL",
+    "folder_id": "d.folder_id = %(folder_id)s AND EXISTS (SELECT 1 FROM documents.folder f WHERE f.id = %(folder_id)s)",
     "q_title": "strpos(lower(d.title), lower(%(q_title)s)) > 0",
     "updated_since": "d.updated_at >= %(updated_since)s",
 }
+# What has rules of its own may be the caller's, and the folder it lies in not.
+_SHOWN_AT_THE_TOP: Final = (
+    "d.id = m.root_id AND d.folder_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM documents.folder f "
+    "WHERE f.id = d.folder_id AND f.trashed_at IS NULL)"
+)
 _PLACE: Final = frozenset(("folder_id", "position", "access_root_id", "workspace_id"))
 _FIELDS: Final = {"title": {"title"}, "language": {"language"}, "place": {"folder_id", "position"}}
 
@@ -165,11 +156,17 @@ def list_statement(sort: str, filters: Mapping[str, Any], after: Sequence[Any] |
             f"WHERE {where}"
         )
     else:
-        source = (
-            "documents.my_access(%(workspace)s) m CROSS JOIN LATERAL (SELECT * FROM documents.document d "
-            f"WHERE d.access_root_id = m.root_id AND {where} {page}) AS d"
-        )
+        each = f"SELECT * FROM documents.document d WHERE d.access_root_id = m.root_id AND {where}"
+        if filters.get("top"):
+            each = f"(({each} AND d.folder_id IS NULL {page}) UNION ALL ({each} AND {_SHOWN_AT_THE_TOP})) AS d"
+        else:
+            each = f"({each} {page}) AS d"
+        source = f"documents.my_access(%(workspace)s) m CROSS JOIN LATERAL {each}"
     return f"SELECT {HEAD}, m.role FROM {source} {page}"
+
+
+def _creation_of(document: Mapping[str, Any]) -> str:
+    return CREATE_UNDER if document.get("root") else CREATE_IN_FOLDER if document["folder"] else CREATE
 
 
 class DocumentRepository:
@@ -189,15 +186,25 @@ class DocumentRepository:
 
     async def find_for_update(self, document_id: UUID) -> Row | None:
         """Head, role and the version that last changed each field; the row is locked until the transaction ends."""
-        return await self._transaction.one(
+        return await heads.locked(
+            self._transaction,
             f"SELECT {HEAD}, {ROLE}, d.field_versions FROM documents.document d WHERE d.id = %(id)s FOR UPDATE OF d",
-            {"id": document_id},
+            document_id,
         )
 
     async def find_with_body(self, document_id: UUID) -> Row | None:
         """Head, role and inline body (`data` is None for a large one)."""
         rows = await self._transaction.single(GET_WITH_BODY, {"id": document_id})
         return heads.first(rows)
+
+    async def held_for(self, document_id: UUID) -> float:
+        """Seconds for which only a live room's export may change the content; 0 if it is nobody's."""
+        row = heads.first(
+            await self._transaction.single(
+                f"SELECT {heads.HELD} FROM documents.document d WHERE d.id = %(id)s", {"id": document_id}
+            )
+        )
+        return row["held"] if row else 0.0
 
     async def role_at(self, root_id: UUID) -> str | None:
         """The caller's role at an access root, such as a workspace."""
@@ -220,44 +227,17 @@ class DocumentRepository:
         return bool(row and row["here"])
 
     async def create(self, document: dict[str, Any], body: Body, *, alone: bool = True) -> Row | None:
-        """Insert head, body, version 1 and event; None if the caller may not create there.
+        """Insert head, body, version 1 and event, under access root `root` if it names one; None if the caller may not.
 
         `alone`: nothing follows in the same transaction. Raises `DocumentExistsError`.
         """
         run = self._transaction.single if alone else self._transaction.all
-        return await self._create(run, CREATE_IN_FOLDER if document["folder"] else CREATE, document, body)
-
-    async def create_by(self, operation: dict[str, Any], document: dict[str, Any], body: Body) -> Row | None:
-        """The same as a device's operation, with its result; in a transaction of its own.
-
-        Raises `OperationKnownError`, `DocumentExistsError`.
-        """
-        statement = CREATE_IN_FOLDER_BY_OPERATION if document["folder"] else CREATE_BY_OPERATION
-        return await self._create(self._transaction.single, statement, {**document, **operation}, body)
-
-    def creation_by(self, operation: dict[str, Any], document: dict[str, Any], body: Body) -> Call:
-        """`create_by` as a statement to be run with others."""
-        statement = CREATE_IN_FOLDER_BY_OPERATION if document["folder"] else CREATE_BY_OPERATION
-        return statement, self._creation({**document, **operation}, body, Write("create"), {})
-
-    async def together(self, calls: Sequence[Call]) -> list[list[Row]]:
-        """Rows of several statements that are one transaction.
-
-        Raises `OperationKnownError`, `DocumentExistsError`.
-        """
-        try:
-            return await self._transaction.together(calls)
-        except pg.UniqueViolation as error:
-            raise (OperationKnownError if is_known(error) else DocumentExistsError) from error
+        return await self._create(run, _creation_of(document), document, body)
 
     async def create_copy(self, document: dict[str, Any], body: Body, conflict_of: UUID) -> Row | None:
-        """The same for a text that could not be merged; under access root `root` if the document names one.
-
-        Raises `DocumentExistsError`.
-        """
-        statement = CREATE_UNDER if document.get("root") else CREATE_IN_FOLDER if document["folder"] else CREATE
-        extra = {"conflict_of": str(conflict_of)}
-        return await self._create(self._transaction.all, statement, document, body, Write("conflict"), extra)
+        """The same for a text that could not be merged. Raises `DocumentExistsError`."""
+        extra, write = {"conflict_of": str(conflict_of)}, Write("conflict")
+        return await self._create(self._transaction.all, _creation_of(document), document, body, write, extra)
 
     async def _create(
         self,
@@ -271,8 +251,6 @@ class DocumentRepository:
         try:
             rows = await run(statement, self._creation(document, body, write, extra))
         except pg.UniqueViolation as error:
-            if is_known(error):
-                raise OperationKnownError from error
             raise DocumentExistsError from error
         return heads.first(rows)
 
@@ -282,28 +260,6 @@ class DocumentRepository:
             **self._content(body, write),
             **self._event(DocumentCreated, dict(extra)),
             "field_versions": Jsonb({"title": 1, "language": 1, "place": 1}),
-        }
-
-    async def save_by(self, operation: dict[str, Any], document_id: UUID, body: Body, write: Write) -> Row | None:
-        """`save` of an inline body as a device's operation, with its result, if the base is the current text.
-
-        `operation` names the hash of the text it was made from as `seen`. Raises `OperationKnownError`.
-        """
-        try:
-            rows = await self._transaction.single(*self.saving_by(operation, document_id, body, write))
-        except pg.UniqueViolation as error:
-            raise OperationKnownError from error
-        return heads.first(rows)
-
-    def saving_by(self, operation: dict[str, Any], document_id: UUID, body: Body, write: Write) -> Call:
-        """`save_by` as a statement to be run with others."""
-        return SAVE_BY_OPERATION, {
-            **operation,
-            "id": document_id,
-            "expected": write.base,
-            "workspace": None,
-            **self._content(body, write),
-            **self._event(DocumentUpdated, {"merged": False, "origin": write.origin}),
         }
 
     async def texts_known(self, document_id: UUID, base_version: int, base_hash: str | None) -> list[Row]:
@@ -323,6 +279,7 @@ class DocumentRepository:
     ) -> Row | None:
         """Set the content if nobody changed it since version `expected`; None if that, the rights or the state fail.
 
+        None, too, while the document is held for a live room's export.
         `workspace_id`: where a large body was put, so that a document that was moved meanwhile does not miss it.
         """
         rows = await self._transaction.single(

@@ -12,15 +12,6 @@ from common.database import Row, Transaction
 
 from ..errors import TooManyWritersError
 
-#: Appended to a statement whose `head` is the changed document: its result in the same round trip.
-APPLIED: Final = """
-    op AS (
-        INSERT INTO documents.op_result (user_id, op_id, device_id, n, request_hash, entity_id, status, result)
-        SELECT %(user)s::uuid, %(op_id)s::uuid, %(op_device)s::uuid, %(op_n)s::bigint, %(op_hash)s::bytea, id,
-               'applied', jsonb_build_object('version', version, 'content_version', content_version,
-                                             'content_hash', body_sha256)
-        FROM head
-    )"""
 CONSTRAINT: Final = "op_result_pkey"
 
 
@@ -44,8 +35,9 @@ class OperationRepository:
     async def known(self, ids: Sequence[UUID]) -> dict[UUID, Row]:
         """Those of these operations that were done before, with what became of them."""
         rows = await self._transaction.single(
-            "SELECT op_id, request_hash, status, result FROM documents.op_result "
-            "WHERE user_id = %(user)s AND op_id = ANY(%(ids)s)",
+            # LATERAL and LIMIT: one probe of the index each, however many there are of this user (ANY read them all).
+            "SELECT r.* FROM unnest(%(ids)s::uuid[]) AS wanted (id) CROSS JOIN LATERAL (SELECT op_id, request_hash, "
+            "status, result FROM documents.op_result WHERE user_id = %(user)s AND op_id = wanted.id LIMIT 1) AS r",
             {"user": self._user_id, "ids": list(ids)},
         )
         return {row["op_id"]: row for row in rows}

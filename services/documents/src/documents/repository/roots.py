@@ -1,6 +1,6 @@
 """Statements about access roots, their grants, and requests for access. They are no secret to the service itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,6 +11,8 @@ from common.auth import Principal
 from common.contracts import Event
 from common.contracts.documents import RootChanged, root_aggregate
 from common.database import Row, Transaction
+
+from .tree import LOCK
 
 SCHEMA = "documents"
 
@@ -30,6 +32,11 @@ class RootRepository:
         self.transaction = transaction
         self._principal = principal
 
+    async def lock_trees(self, workspaces: Collection[UUID]) -> None:
+        """Serialise changes of these workspaces' trees and access rules; until the transaction ends."""
+        for workspace_id in sorted(workspaces):
+            await self.transaction.execute(LOCK, {"workspace": workspace_id})
+
     async def held(self, node_id: UUID) -> Row | None:
         """A folder or document in a workspace the caller owns, whether they may read it or not."""
         return await self.transaction.one("SELECT * FROM documents.held(%(id)s)", {"id": node_id})
@@ -44,7 +51,10 @@ class RootRepository:
         )
 
     async def lineage(self, root_id: UUID) -> list[Row]:
-        """A root and those its rights come from: up to the first that inherits nothing, nearest first; with grants."""
+        """A root and those its rights come from: up to the first that inherits nothing, nearest first.
+
+        With grants, and the caller's role at each.
+        """
         return await self.transaction.all(
             """
             WITH RECURSIVE line AS (
@@ -53,7 +63,8 @@ class RootRepository:
                 SELECT r.*, line.depth + 1 FROM line JOIN documents.access_root r
                 ON r.root_id = line.parent_id AND NOT r.removed WHERE line.inherits
             )
-            SELECT line.*, coalesce((SELECT jsonb_object_agg(g.kind || ':' || g.principal_id, g.role)
+            SELECT line.*, documents.my_role(line.root_id) AS role,
+                coalesce((SELECT jsonb_object_agg(g.kind || ':' || g.principal_id, g.role)
                 FROM documents.access_grant g WHERE g.root_id = line.root_id), '{}') AS grants
             FROM line ORDER BY depth""",
             {"id": root_id},

@@ -21,12 +21,16 @@ from common.contracts.documents import (
 )
 from common.database import Row, Transaction
 
-from ..errors import FolderExistsError
+from ..errors import DocumentExistsError, FolderExistsError
 from . import heads
 
 HEAD: Final = heads.FOLDER
 ROLE: Final = "documents.my_role(f.access_root_id) AS role"
 _EDITOR: Final = "IN ('" + "', '".join(roles_allowing(Action.EDIT)) + "')"
+_SHOWN_AT_THE_TOP: Final = (
+    "(f.parent_id IS NULL OR f.access_root_id = f.id AND NOT EXISTS (SELECT 1 FROM documents.folder p "
+    "WHERE p.id = f.parent_id AND p.trashed_at IS NULL))"
+)
 _PLACE: Final = frozenset(("parent_id", "position", "access_root_id"))
 _FIELDS: Final = {"name": {"name"}, "place": {"parent_id", "position"}}
 
@@ -40,7 +44,7 @@ _CREATE: Final = f"""
             field_versions, created_by, updated_by)
         SELECT %(id)s::uuid, %(workspace)s::uuid, m.root_id, %(folder)s::uuid, %(name)s::text, %(position)s::text, 1,
                %(field_versions)s::jsonb, %(user)s::uuid, %(user)s::uuid
-        FROM m WHERE m.role {_EDITOR}
+        FROM m WHERE m.role {_EDITOR} AND documents.claim_id(%(id)s, 'folder')
         RETURNING {HEAD}
     ), {heads.FOLDER_EVENTS}
     SELECT head.*, m.role FROM head, m"""
@@ -51,6 +55,10 @@ _IN_FOLDER: Final = (
 )
 CREATE: Final = _CREATE.replace("%s\n", _TOP + "\n")
 CREATE_IN_FOLDER: Final = _CREATE.replace("%s\n", _IN_FOLDER + "\n")
+CREATE_UNDER: Final = _CREATE.replace("%s\n", "SELECT %(root)s::uuid AS root_id\n")
+_LOCK: Final = "SELECT pg_advisory_xact_lock{shared}(hashtextextended('tree:' || %(workspace)s::text, 0))"
+LOCK: Final = _LOCK.format(shared="")
+SHARE: Final = _LOCK.format(shared="_shared")
 
 
 class TreeRepository:
@@ -62,10 +70,18 @@ class TreeRepository:
 
     async def lock(self, workspace_id: UUID) -> None:
         """Serialise changes of a workspace's tree and access rules; until the transaction ends."""
-        await self.transaction.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('tree:' || %(workspace)s::text, 0))",
-            {"workspace": workspace_id},
-        )
+        await self.transaction.execute(LOCK, {"workspace": workspace_id})
+
+    async def share_lock(self, workspace_id: UUID) -> None:
+        """Let nobody rearrange a workspace's tree or change its access rules; until the transaction ends."""
+        await self.transaction.execute(SHARE, {"workspace": workspace_id})
+
+    async def claim_id(self, node_id: UUID, kind: str) -> None:
+        """Make sure that an id a client chose is nothing else's. Raises `DocumentExistsError`, `FolderExistsError`."""
+        try:
+            await self.transaction.execute("SELECT documents.claim_id(%(id)s, %(kind)s)", {"id": node_id, "kind": kind})
+        except pg.UniqueViolation as error:
+            raise (FolderExistsError if kind == "folder" else DocumentExistsError) from error
 
     async def find(self, folder_id: UUID) -> Row | None:
         """Head and the caller's role."""
@@ -77,29 +93,39 @@ class TreeRepository:
 
     async def find_for_update(self, folder_id: UUID) -> Row | None:
         """Head, role and the version that last changed each field; locked until the transaction ends."""
-        return await self.transaction.one(
+        return await heads.locked(
+            self.transaction,
             f"SELECT {HEAD}, {ROLE}, f.field_versions FROM documents.folder f WHERE f.id = %(id)s FOR UPDATE OF f",
-            {"id": folder_id},
+            folder_id,
         )
 
     async def share(self, folder_id: UUID) -> Row | None:
         """Head and role of a folder something is about to be put into: it can be neither moved nor restricted now."""
-        return await self.transaction.one(
-            f"SELECT {HEAD}, {ROLE} FROM documents.folder f WHERE f.id = %(id)s FOR SHARE OF f", {"id": folder_id}
+        return await heads.locked(
+            self.transaction,
+            f"SELECT {HEAD}, {ROLE} FROM documents.folder f WHERE f.id = %(id)s FOR SHARE OF f",
+            folder_id,
         )
 
+    async def living_above(self, folder_id: UUID) -> Row | None:
+        """`id` and `access_root_id` of a folder, or the nearest above, that is not in the trash; seen by all."""
+        return await self.transaction.one("SELECT * FROM documents.living_above(%(id)s)", {"id": folder_id})
+
     async def create(self, folder: dict[str, Any]) -> Row | None:
-        """Insert a folder and its event; None if the caller may not create there. Raises `FolderExistsError`."""
+        """Insert a folder and its event, under access root `root` if it names one; None if the caller may not.
+
+        Nobody rearranges the tree meanwhile, or it would be missed by whoever looks for what lies below a folder.
+        Raises `FolderExistsError`.
+        """
+        statement = CREATE_UNDER if folder.get("root") else CREATE_IN_FOLDER if folder["folder"] else CREATE
+        creation = {
+            **folder,
+            "user": self._principal.user_id,
+            "field_versions": Jsonb({"name": 1, "place": 1}),
+            **heads.told(self.transaction, self._principal, FolderCreated, {}),
+        }
         try:
-            rows = await self.transaction.single(
-                CREATE_IN_FOLDER if folder["folder"] else CREATE,
-                {
-                    **folder,
-                    "user": self._principal.user_id,
-                    "field_versions": Jsonb({"name": 1, "place": 1}),
-                    **heads.told(self.transaction, self._principal, FolderCreated, {}),
-                },
-            )
+            _, rows = await self.transaction.together([(SHARE, folder), (statement, creation)])
         except pg.UniqueViolation as error:
             raise FolderExistsError from error
         return heads.first(rows)
@@ -112,8 +138,9 @@ class TreeRepository:
         conditions.append("f.trashed_at IS NOT NULL" if filters.get("trashed") else "f.trashed_at IS NULL")
         if filters.get("parent_id"):
             conditions.append("f.parent_id = %(parent_id)s")
+            conditions.append("EXISTS (SELECT 1 FROM documents.folder p WHERE p.id = %(parent_id)s)")
         if filters.get("top"):
-            conditions.append("f.parent_id IS NULL")
+            conditions.append(_SHOWN_AT_THE_TOP)
         if after:
             conditions.append("(f.position, f.id) > (%(after)s::text, %(after_id)s::uuid)")
         return await self.transaction.single(

@@ -18,7 +18,7 @@ from common.pagination import DEFAULT_LIMIT, Cursor, Limit
 from common.preconditions import RequiredVersion, SeenVersion, etag, not_modified
 
 from .. import schemas
-from ..dependencies import Branches, Documents, Key, RequestServices, WriteTerms
+from ..dependencies import Branches, Contents, Documents, Key, RequestServices, WriteTerms
 from ..schemas import (
     ContentEdit,
     ContentWrite,
@@ -120,18 +120,18 @@ async def get_content(document_id: UUID, request: Request, documents: Documents)
 
 @router.put("/{document_id}/content", response_model=DocumentSaved, openapi_extra=_CONTENT_BODY)
 async def save_content(
-    document_id: UUID, request: Request, documents: Documents, terms: WriteTerms, key: Key
+    document_id: UUID, request: Request, contents: Contents, terms: WriteTerms, key: Key
 ) -> Response:
     """Replace the content seen at `If-Match`; what others wrote since is merged, an overlap is a 412."""
-    return await key.keep(_saved(await documents.save(document_id, await _content(request), terms, key.claim)))
+    return await key.keep(_saved(await contents.save(document_id, await _content(request), terms, key.claim)))
 
 
 @router.patch("/{document_id}/content", response_model=DocumentSaved)
 async def edit_content(
-    document_id: UUID, body: ContentEdit, documents: Documents, terms: WriteTerms, key: Key
+    document_id: UUID, body: ContentEdit, contents: Contents, terms: WriteTerms, key: Key
 ) -> Response:
     """Apply find/replace, append and prepend edits to the version seen, merged with what others wrote since."""
-    return await key.keep(_saved(await documents.edit(document_id, body.edits, terms, key.claim)))
+    return await key.keep(_saved(await contents.edit(document_id, body.edits, terms, key.claim)))
 
 
 @router.patch("/{document_id}", response_model=DocumentRead)
@@ -183,27 +183,27 @@ async def restore_document(document_id: UUID, documents: Documents, version: See
 
 @router.get("/{document_id}/versions", response_model=VersionPage)
 async def list_versions(
-    document_id: UUID, documents: Documents, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    document_id: UUID, contents: Contents, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Response:
     """Content versions, newest first, with their contributors."""
-    items, next_cursor = await documents.list_versions(document_id, cursor=cursor, limit=limit)
+    items, next_cursor = await contents.list_versions(document_id, cursor=cursor, limit=limit)
     return json_response({"items": [schemas.version(item) for item in items], "next_cursor": next_cursor})
 
 
 @router.get("/{document_id}/versions/{n}", response_model=VersionRead)
-async def get_version(document_id: UUID, n: VersionNumber, documents: Documents) -> Response:
+async def get_version(document_id: UUID, n: VersionNumber, contents: Contents) -> Response:
     """One version."""
-    return json_response(schemas.version(await documents.get_version(document_id, n)))
+    return json_response(schemas.version(await contents.get_version(document_id, n)))
 
 
 @router.get("/{document_id}/versions/{n}/content", response_class=Response, responses={200: _MARKDOWN_BODY})
-async def get_version_content(document_id: UUID, n: VersionNumber, request: Request, documents: Documents) -> Response:
+async def get_version_content(document_id: UUID, n: VersionNumber, request: Request, contents: Contents) -> Response:
     """The exact bytes of a version."""
     tag = etag(n)
     if not_modified(request, tag):
-        await documents.get_version(document_id, n)
+        await contents.get_version(document_id, n)
         return Response(status_code=304, headers={"ETag": tag})
-    version, content = await documents.read_version(document_id, n)
+    version, content = await contents.read_version(document_id, n)
     return _markdown(content, version["body_sha256"], etag(version["n"]))
 
 
@@ -211,18 +211,18 @@ async def get_version_content(document_id: UUID, n: VersionNumber, request: Requ
     "/{document_id}/versions/{n}/diff", response_class=Response, responses={200: {"content": {"text/x-diff": {}}}}
 )
 async def diff_versions(
-    document_id: UUID, n: VersionNumber, documents: Documents, against: VersionQuery = None
+    document_id: UUID, n: VersionNumber, contents: Contents, against: VersionQuery = None
 ) -> Response:
     """Unified diff that leads to version `n` from `against` (default: the version before)."""
-    return Response(await documents.diff(document_id, n, against), media_type="text/x-diff; charset=utf-8")
+    return Response(await contents.diff(document_id, n, against), media_type="text/x-diff; charset=utf-8")
 
 
 @router.post("/{document_id}/versions/{n}/restore", response_model=DocumentSaved)
 async def restore_version(
-    document_id: UUID, n: VersionNumber, documents: Documents, version: SeenVersion, key: Key
+    document_id: UUID, n: VersionNumber, contents: Contents, version: SeenVersion, key: Key
 ) -> Response:
     """Make an old version's content the newest version; nothing is deleted."""
-    return await key.keep(_saved(await documents.restore_version(document_id, n, version, key.claim)))
+    return await key.keep(_saved(await contents.restore_version(document_id, n, version, key.claim)))
 
 
 async def _content(request: Request) -> bytes:

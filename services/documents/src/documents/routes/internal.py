@@ -1,4 +1,4 @@
-"""What other services may ask: access roots as facts, revocations. Never routed publicly."""
+"""What other services may ask: access roots as facts, revocations, texts, operations. Never routed publicly."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from common.errors import BadRequestError
 
 from ..dependencies import SCHEMA, Operations, RootFacts, Texts
 from ..schemas import operations as schemas
+from . import live
 
 MAX_ROOTS = 100
 
@@ -30,9 +31,9 @@ async def list_roots(
     return {"roots": await roots.facts(wanted[:MAX_ROOTS])}
 
 
-@router.post("/documents/ops", dependencies=[internal_caller("sync")])
+@router.post("/documents/ops", dependencies=[internal_caller("sync", "collab")])
 async def carry_out(body: schemas.Operations, operations: Operations) -> schemas.OperationResults:
-    """Carry out a device's operations, each once; none if the device's numbers were used by another."""
+    """Carry out operations of a device, or of a service for its user, each once; none if the numbers are another's."""
     results = await operations.carry_out(body.device_id, body.known_up_to, body.ops, body.deadline_ms / 1000)
     return schemas.OperationResults(results=results or [], forked=results is None)
 
@@ -41,3 +42,7 @@ async def carry_out(body: schemas.Operations, operations: Operations) -> schemas
 async def read_bodies(body: schemas.Bodies, texts: Texts) -> schemas.Texts:
     """Exact texts of content versions, of those the user may read and that are small."""
     return schemas.Texts(bodies=await texts.read(body.items))
+
+
+router.include_router(live.heads)
+router.include_router(live.router)

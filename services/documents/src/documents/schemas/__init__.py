@@ -347,7 +347,7 @@ class VersionRead(BaseModel):
     title: str
     author_id: UUID
     contributors: list[UUID]
-    origin: str = Field(description="create, save, edit, restore or duplicate")
+    origin: str = Field(description="create, save, edit, restore, duplicate, conflict or live")
     base_version: int | None = Field(description="Version the author had seen")
     merged: bool
     created_at: datetime

@@ -113,6 +113,7 @@ class Resolve(Operation):
     copy_id: UUID
     choice: Literal["mine", "theirs", "text"]
     base_version: Version | None = None
+    copy_version: Version | None = None
     content: Content | None = None
 
 

@@ -2,9 +2,11 @@
 
 from .access import AccessService
 from .branches import BranchService
+from .contents import ContentService, Saved, Terms
 from .departures import DepartureService
-from .documents import DocumentService, Saved, Terms
+from .documents import DocumentService
 from .folders import FolderService
+from .live import LiveService
 from .operations import Bench, OperationService
 from .placing import Placer
 from .texts import TextService
@@ -15,9 +17,11 @@ __all__ = [
     "AccessService",
     "Bench",
     "BranchService",
+    "ContentService",
     "DepartureService",
     "DocumentService",
     "FolderService",
+    "LiveService",
     "OperationService",
     "Placer",
     "Saved",

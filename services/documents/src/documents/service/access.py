@@ -1,7 +1,7 @@
 """The verbs of access: who may do what with a folder or document, where a right comes from, who asks for one."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -27,26 +27,12 @@ from ..errors import (
 )
 from ..repository import DocumentRepository, RootRepository, TreeRepository
 from .checks import check_unmoved
-from .placing import Placer
+from .placing import Placer, Rules
 
 MAX_GRANTS = 500
 """At one folder or document; beyond that, groups are meant for it."""
 MAX_MET = 20
 """Principals asked about in one request because they were unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Access rules of one folder or document."""
-
-    inherits: bool = True
-    grants: Mapping[str, str] = field(default_factory=dict)
-    version: int = 0
-
-    @property
-    def empty(self) -> bool:
-        """Whether it has none of its own."""
-        return self.inherits and not self.grants
 
 
 Change = Callable[[Rules], Rules]
@@ -91,7 +77,8 @@ class AccessService:
     async def describe(self, node_id: UUID) -> dict[str, Any]:
         """Rules, everybody they let in, and where each right comes from.
 
-        Whoever may not edit is shown only what concerns them. Raises `NodeNotFoundError`.
+        Whoever may not edit is shown only what concerns them; whoever may not manage, nothing of folders that are not
+        theirs to know. Raises `NodeNotFoundError`.
         """
         node = await self._managed(node_id, Action.READ)
         line = await self._roots.lineage(node["access_root_id"])
@@ -102,6 +89,9 @@ class AccessService:
             for principal, role in sorted(root["grants"].items())
         ]
         names = await self._names(node["workspace_id"], [grant["principal"] for grant in grants])
+        if not allows(node["role"], Action.MANAGE):
+            known = {root["root_id"] for root in line if root["role"]}
+            grants = [grant for grant in grants if grant["from"]["id"] in known]
         if not allows(node["role"], Action.EDIT):
             mine = await self._mine(node["workspace_id"])
             grants = [grant for grant in grants if grant["principal"] in mine]
@@ -288,8 +278,8 @@ class AccessService:
                 return {**held, **(node or {}), "role": "owner", "outside": node is None, "made_it": False}
         if node is None and question is None:
             await self._tree.transaction.release()
-            if await self._access.learn(self._principal.user_id):
-                node = await ask(node_id)
+            await self._access.learn(self._principal.user_id)
+            node = await ask(node_id)
         if node is None:
             raise NodeNotFoundError
         may_edit, may_manage = (allows(node["role"], wanted) for wanted in (Action.EDIT, Action.MANAGE))

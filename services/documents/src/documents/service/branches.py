@@ -136,7 +136,9 @@ class BranchService:
         The copy of a restricted one is the caller's alone. Raises `DocumentNotFoundError`, `DocumentTrashedError`,
         `DocumentExistsError`, and what `Placer.destination` raises.
         """
-        head = await self._documents.get(document_id)
+        seen = await self._documents.get(document_id)
+        await self._placer.lock(seen["workspace_id"])
+        head = check_unmoved(await self._documents.again(document_id), seen)
         if head["trashed_at"]:
             raise DocumentTrashedError
         name = _name_of_copy(head["title"], MAX_TITLE_LENGTH)
@@ -148,7 +150,9 @@ class BranchService:
         Raises `FolderNotFoundError`, `FolderTrashedError`, `FolderExistsError`, `BranchTooLargeError`,
         `FolderTooDeepError`, and what `Placer.destination` raises.
         """
-        head = await self._folders.get(folder_id)
+        seen = await self._folders.get(folder_id)
+        await self._placer.lock(seen["workspace_id"])
+        head = check_unmoved(await self._folders.again(folder_id), seen)
         if head["trashed_at"]:
             raise FolderTrashedError
         name = _name_of_copy(head["name"], MAX_LINE_LENGTH)
@@ -198,7 +202,6 @@ class BranchService:
         self, head: Row, wanted: Mapping[str, Any], name: str, beside: UUID | None, claim: Claim
     ) -> UUID:
         workspace_id = head["workspace_id"]
-        await self._placer.lock(workspace_id)
         place = await self._placer.destination(workspace_id, wanted.get("place", beside))
         branch = (await self._branch(head)).living()
         await self._check_depth(branch, place["id"])
@@ -207,6 +210,7 @@ class BranchService:
         }
         placed = placed_at(branch, place, ids)
         await claim()
+        await self._placer.claim_id(placed[0].new_id, placed[0].kind)
         await self._give(workspace_id, placed, "restricted")
         top = (head["id"], wanted.get("name") or name, domain.positions.at_the_end())
         for kind, copy in (("folder", self._branches.copy_folders), ("document", self._branches.copy_documents)):

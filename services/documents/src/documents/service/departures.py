@@ -13,7 +13,11 @@ class DepartureService:
         self._roots = roots
 
     async def take_back_grants(self, left: Sequence[tuple[UUID, UUID]]) -> None:
-        """Remove the grants of these (user, workspace) pairs, unless they have come back meanwhile."""
+        """Remove the grants of these (user, workspace) pairs, unless they have come back meanwhile.
+
+        Nobody changes rules meanwhile: they are written whole, and would be written back.
+        """
+        await self._roots.lock_trees({place for _, place in left})
         found = await self._roots.granted_to([user for user, _ in left], [place for _, place in left]) if left else []
         if found:
             changed = await self._roots.ungrant(

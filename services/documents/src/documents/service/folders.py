@@ -56,34 +56,58 @@ class FolderService:
         Raises `WorkspaceNotFoundError`, `FolderNotFoundError`, `FolderTrashedError`, `ActionForbiddenError`,
         `FolderExistsError`, `FolderTooDeepError`.
         """
-        if body.parent_id and len(await self._tree.lineage(body.parent_id)) >= MAX_DEPTH:
-            raise FolderTooDeepError
-        folder = {
-            "id": body.id or uuid7(),
-            "workspace": body.workspace_id,
-            "folder": body.parent_id,
-            "name": body.name,
-            "position": body.position or domain.positions.at_the_end(),
-        }
-        await claim()
-        row = await self._tree.create(folder)
-        if row is None:
-            await self._require_place(body.workspace_id, body.parent_id)
+        for _ in range(2):
             await claim()
-            row = await self._tree.create(folder)
+            if row := await self._create(body, None):
+                return row
+            await self._require_place(body)
+        if await self._too_deep(body):
+            raise FolderTooDeepError
+        raise ActionForbiddenError
+
+    async def create_at(self, body: FolderCreate, root_id: UUID | None) -> Row:
+        """Make a folder where its caller, who holds the tree's lock, has found a place, under that access root.
+
+        Raises `FolderExistsError`, `FolderTooDeepError`.
+        """
+        row = await self._create(body, root_id)
         if row is None:
-            raise ActionForbiddenError
+            raise FolderTooDeepError if await self._too_deep(body) else ActionForbiddenError
         return row
+
+    async def _create(self, body: FolderCreate, root_id: UUID | None) -> Row | None:
+        if await self._too_deep(body):
+            return None
+        return await self._tree.create(
+            {
+                "id": body.id or uuid7(),
+                "workspace": body.workspace_id,
+                "folder": body.parent_id,
+                "name": body.name,
+                "position": body.position or domain.positions.at_the_end(),
+                "root": root_id,
+            }
+        )
+
+    async def _too_deep(self, body: FolderCreate) -> bool:
+        return body.parent_id is not None and await self._placer.depth(body.parent_id) >= MAX_DEPTH
 
     async def get(self, folder_id: UUID) -> Row:
         """Head. Raises `FolderNotFoundError`."""
         row = await self._tree.find(folder_id)
         if row is None:
             await self._tree.transaction.release()
-            if await self._access.learn(self._principal.user_id):
-                row = await self._tree.find(folder_id)
+            await self._access.learn(self._principal.user_id)
+            row = await self._tree.find(folder_id)
         if row is None:
             await self._rules.refuse_if_held(folder_id)
+            raise FolderNotFoundError
+        return row
+
+    async def again(self, folder_id: UUID) -> Row:
+        """Head of what was seen before, under locks taken since. Raises `FolderNotFoundError`."""
+        row = await self._tree.find(folder_id)
+        if row is None:
             raise FolderNotFoundError
         return row
 
@@ -119,8 +143,8 @@ class FolderService:
             "truncated": len(below) > TREE_NODES or len(found) > TREE_NODES,
         }
 
-    async def update(self, folder_id: UUID, body: FolderUpdate, *, base: int) -> Row:
-        """Rename or move; a field somebody else changed since `base` is a conflict.
+    async def update(self, folder_id: UUID, body: FolderUpdate, *, base: int | None) -> Row:
+        """Rename or move; a field somebody else changed since `base` is a conflict, without one the last one counts.
 
         Raises `VersionStaleError` with the fields, `VersionAheadError`, `FolderTrashedError`, `FolderCycleError`,
         `FolderTooDeepError`, and what `Placer.destination` raises.
@@ -138,7 +162,7 @@ class FolderService:
         if after or ("parent_id" in changes and "position" not in changes):
             parent = changes.get("parent_id", head["parent_id"])
             changes["position"] = await self._placer.position(head["workspace_id"], parent, after)
-        self._refuse_stale(head, changes, base)
+        self._refuse_stale(head, changes, base or head["version"])
         if "parent_id" in changes:
             await self._move(head, changes["parent_id"])
             head = await self.require_for_update(folder_id, Action.EDIT)
@@ -146,9 +170,8 @@ class FolderService:
 
     async def move(self, folder_id: UUID, parent_id: UUID | None, after: UUID | None, *, base: int | None) -> Row:
         """Put into a folder or the top, behind a sibling or at the end; see `update`."""
-        head = await self.get(folder_id)
         body = FolderUpdate(parent_id=parent_id, **({"after": after} if after else {}))
-        return await self.update(folder_id, body, base=base or head["version"])
+        return await self.update(folder_id, body, base=base)
 
     async def trash(self, folder_id: UUID, *, base: int | None) -> None:
         """Move to the trash with all in it; doing so again changes nothing.
@@ -167,7 +190,7 @@ class FolderService:
     async def restore(self, folder_id: UUID, *, base: int | None) -> Row:
         """Take out of the trash, with what went there together with it; doing so again changes nothing.
 
-        If the folder it lay in is in the trash, it comes back in the nearest one above that is not.
+        If the folder it lay in is in the trash, it comes back in the nearest one above that is not; to the same people.
         """
         head = await self._locked(folder_id, Action.DELETE)
         check_unchanged(head, base)
@@ -177,13 +200,15 @@ class FolderService:
         folders = [row["id"] for row in await self._tree.subtree(folder_id)]
         await self._check_contents(folders, tag)
         await self._tree.restore(folders, tag)
-        place = await self._placer.living_place(head["workspace_id"], head["parent_id"])
+        place = await self._placer.place_left(head["workspace_id"], head["parent_id"])
+        if place.id == head["parent_id"]:
+            return await self.require_for_update(folder_id, Action.DELETE)
+        node = {**head, "kind": "folder"}
+        root_id = await self._placer.bring_back(node, place)
+        if root_id != head["access_root_id"]:
+            await self._placer.reroot(node, root_id, lowers=True)
         head = await self.require_for_update(folder_id, Action.DELETE)
-        if place["id"] == head["parent_id"]:
-            return head
-        await self._placer.put_folder({**head, "kind": "folder"}, place)
-        head = await self.require_for_update(folder_id, Action.DELETE)
-        changes = {"parent_id": place["id"], "position": domain.positions.at_the_end()}
+        changes = {"parent_id": place.id, "position": domain.positions.at_the_end()}
         return await self._tree.update(head, changes, FolderUpdated, origin="restore")
 
     async def _move(self, head: Row, parent_id: UUID | None) -> None:
@@ -226,10 +251,11 @@ class FolderService:
         await self.get(folder_id)
         return await self.require_for_update(folder_id, Action.EDIT)
 
-    async def _require_place(self, workspace_id: UUID, parent_id: UUID | None) -> None:
-        if not await self._belongs_to(workspace_id):
+    async def _require_place(self, body: FolderCreate) -> None:
+        if not await self._belongs_to(body.workspace_id):
             raise WorkspaceNotFoundError
-        await self._placer.destination(workspace_id, parent_id)
+        await self._placer.destination(body.workspace_id, body.parent_id)
+        await self._tree.transaction.release()  # locks of rows come after that of the tree
 
     async def _belongs_to(self, workspace_id: UUID) -> bool:
         """Raises `WorkspaceNotFoundError` unless the caller is a member or guest."""

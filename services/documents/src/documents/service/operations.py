@@ -20,7 +20,14 @@ from common.database import Row, Transaction
 from common.errors import ServiceError
 
 from ..errors import ContentHashMismatchError, OperationInternalError, OperationKnownError, OperationReusedError
-from ..repository import DocumentRepository, OperationRepository, RootRepository, TreeRepository, claim_of
+from ..repository import (
+    DocumentRepository,
+    OperationRepository,
+    RootRepository,
+    TreeRepository,
+    WaveRepository,
+    claim_of,
+)
 from ..schemas.operations import OPERATION, CreateDocument, Operation, Resolve, SentOperation, UpdateDocument
 from .access import AccessService
 from .documents import DocumentService
@@ -29,13 +36,15 @@ from .placing import Placer
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 50
+AT_ONCE = 100
 """Plain operations on different documents in one transaction."""
 PARALLEL = 6
 """Those of them that need a closer look, at a time."""
 INLINE_BYTES = 64 * 1024
-UNDONE = ("rejected", "blocked", "conflict")
-"""After these, operations of the same batch that build on the same entity are blocked."""
+UNDONE = ("rejected", "blocked")
+"""After these, operations of the same batch that build on the same entity are blocked; after a conflict, its texts."""
+OTHERS = ("content", "overwritten")
+"""What others wrote is told once, not kept: whoever asks again may not read there any more."""
 
 Result = dict[str, Any]
 
@@ -48,6 +57,7 @@ class Bench:
     documents: DocumentService
     folders: FolderService
     repository: DocumentRepository
+    waves: WaveRepository
     operations: OperationRepository
     tree: TreeRepository
     roots: RootRepository
@@ -106,7 +116,7 @@ class KnownError(Exception):
 
 Verb = Callable[[Any, Task], Awaitable[Outcome]]
 Plain = CreateDocument | UpdateDocument
-Together = Callable[[Sequence[tuple[Plain, Task]]], Awaitable[list[Outcome | None]]]
+Together = Callable[[Sequence[tuple[Plain, Task]]], Awaitable[dict[UUID, Outcome]]]
 Opener = Callable[[Principal], AbstractAsyncContextManager[Bench]]
 
 
@@ -144,11 +154,11 @@ class OperationService:
             with contextlib.suppress(ValidationError, ServiceError):
                 operation = _understood(task)
                 pairs += [(operation, task)] if isinstance(operation, Plain) else []
-        outcomes = await self._together(pairs) if len(pairs) > 1 else []
+        outcomes = await self._together(pairs)
         return {
-            task.sent.op_id: _result(task, outcome.status, outcome.fields)
-            for (_, task), outcome in zip(pairs, outcomes, strict=False)
-            if outcome
+            task.sent.op_id: _result(task, outcomes[task.sent.op_id].status, outcomes[task.sent.op_id].fields)
+            for _, task in pairs
+            if task.sent.op_id in outcomes
         }
 
     async def carry_out_one(self, task: Task) -> Result:
@@ -175,7 +185,9 @@ class OperationService:
         return await self._refuse(task, "blocked", "blocked", "an earlier operation it builds on did not get through")
 
     async def _refuse(self, task: Task, status: str, code: str, detail: str) -> Result:
-        fields = {"code": code, "detail": detail[:500]}
+        fields = {"code": code, "detail": "".join(one if one.isprintable() else "\ufffd" for one in detail[:500])}
+        if task.device_id is None:  # of the server's own making: whoever may not today may tomorrow
+            return _result(task, status, fields)
         try:
             async with self._open(acting(self._principal, task)) as bench:
                 await finish(bench, task, Outcome(status, fields, keep_text=True))
@@ -201,6 +213,7 @@ class _Batch:
         self._known = known
         self._said: dict[tuple[UUID, str], tuple[int, bytes]] = {}
         self._undone: set[UUID] = set()
+        self._copied: set[UUID] = set()
 
     async def run(self, sent: Sequence[SentOperation], deadline: float) -> list[Result]:
         tasks = [self._task(one) for one in sent]
@@ -209,13 +222,13 @@ class _Batch:
             if time.monotonic() >= deadline:
                 break
             wave = self._wave(tasks[len(results) :])
-            done = await self._all(wave)
+            done = await self._all(wave, deadline)
             results += done
-            self._undone |= {
-                task.entity_id
-                for task, result in zip(wave, done, strict=True)
-                if result["status"] in UNDONE and task.entity_id
-            }
+            for task, result in zip(wave, done, strict=True):
+                if task.entity_id and result["status"] in UNDONE:
+                    self._undone.add(task.entity_id)
+                elif task.entity_id and result["status"] == "conflict":
+                    self._copied.add(task.entity_id)
             if any(result["status"] == "retry" for result in done):
                 break
         held = next((at for at, result in enumerate(results) if result["status"] == "retry"), len(results))
@@ -234,27 +247,34 @@ class _Batch:
         """The next operation, or several plain ones that do not touch each other."""
         seen: set[UUID | None] = set()
         for at, task in enumerate(tasks):
-            if at == AT_ONCE or not _is_plain(task) or seen & _touches(task):
+            named = {task.sent.op_id, task.entity_id}
+            if at == AT_ONCE or not _is_plain(task) or seen & named:
                 return tasks[: max(at, 1)]
-            seen |= _touches(task)
+            seen |= named
         return tasks
 
-    async def _all(self, wave: Sequence[Task]) -> list[Result]:
-        new = [task for task in wave if not self._is_settled(task)]
-        done = await self._service.carry_out_at_once(new) if len(new) > 1 else {}
+    async def _all(self, wave: Sequence[Task], deadline: float) -> list[Result]:
+        new = [task for task in wave if _is_plain(task) and not self._is_settled(task)]
+        done = await self._service.carry_out_at_once(new) if new else {}
         rest = [task for task in wave if task.sent.op_id not in done]
         for few in (rest[at : at + PARALLEL] for at in range(0, len(rest), PARALLEL)):
+            if time.monotonic() >= deadline:
+                break
             for task, result in zip(few, await asyncio.gather(*map(self._one, few)), strict=True):
                 done[task.sent.op_id] = result
-        return [done[task.sent.op_id] for task in wave]
+        return [done.get(task.sent.op_id) or _result(task, "retry", {"code": "not_reached"}) for task in wave]
 
     def _is_settled(self, task: Task) -> bool:
-        return task.sent.op_id in self._known or bool(self._undone & _touches(task))
+        return task.sent.op_id in self._known or self._is_blocked(task)
+
+    def _is_blocked(self, task: Task) -> bool:
+        type_ = (task.sent.model_extra or {}).get("type")
+        return bool(self._undone & _touches(task)) or (type_ == "update" and task.entity_id in self._copied)
 
     async def _one(self, task: Task) -> Result:
         if known := self._known.get(task.sent.op_id):
             return repeated(task, known)
-        if self._undone & _touches(task):
+        if self._is_blocked(task):
             return await self._service.block(task)
         return await self._service.carry_out_one(task)
 
@@ -278,7 +298,8 @@ async def finish(bench: Bench, task: Task, outcome: Outcome, *, claimed: bool = 
         await claim(bench, task)
     text = task.text if outcome.keep_text else None
     payload = (hashlib.sha256(text).hexdigest(), zstandard.compress(text)) if text is not None else None
-    await bench.operations.keep(task.sent.op_id, task.entity_id, outcome.status, outcome.fields, payload)
+    kept = {name: value for name, value in outcome.fields.items() if name not in OTHERS}
+    await bench.operations.keep(task.sent.op_id, task.entity_id, outcome.status, kept, payload)
     return outcome
 
 

@@ -73,12 +73,20 @@ class FeedRepository:
             scope._asdict(),
         )
 
-    async def in_buckets(self, scope: Scope, buckets: Sequence[int], limit: int) -> list[Row]:
+    async def with_own_rules_in(self, folders: Sequence[UUID], scopes: Iterable[Scope]) -> list[Row]:
+        """What lies in these folders, is an access root itself, and in one of these scopes."""
+        return await self._transaction.all(
+            f"SELECT {_ROW} FROM sync.item i WHERE i.parent_id = ANY(%(folders)s) AND i.scope_id = i.id AND NOT i.gone "
+            f"AND i.entity IN ('document', 'folder') AND (i.scope_kind, i.scope_id) IN (SELECT * FROM {_SCOPES})",
+            {"folders": list(folders), **_of(scopes)},
+        )
+
+    async def in_buckets(self, scope: Scope, buckets: Sequence[int]) -> list[Row]:
         """What some buckets of a scope hold."""
         return await self._transaction.all(
             f"SELECT {_ROW} FROM sync.item i WHERE i.scope_kind = %(kind)s AND i.scope_id = %(id)s AND NOT i.gone "
-            "AND get_byte(uuid_send(i.id), 15) = ANY(%(buckets)s) LIMIT %(limit)s",
-            {**scope._asdict(), "buckets": list(buckets), "limit": limit},
+            "AND get_byte(uuid_send(i.id), 15) = ANY(%(buckets)s)",
+            {**scope._asdict(), "buckets": list(buckets)},
         )
 
     async def groups(self) -> set[UUID]:

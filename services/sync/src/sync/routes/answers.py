@@ -14,7 +14,7 @@ from .. import domain
 from ..domain import Scope, Tally
 from ..errors import CursorInvalidError
 from ..schemas import MAX_OPERATIONS, Checksum
-from ..service import Told
+from ..service import Compared, Told
 
 
 def name_of(scope: Scope) -> str:
@@ -78,6 +78,8 @@ def change(row: Row, told: Told, places: Mapping[UUID, Scope]) -> dict[str, Any]
         "at": row["changed_at"],
         "data": data,
     }
+    if row["entity"] == "grant" or (scope.id == row["id"] and row["parent_id"] not in told.parents):
+        full["parent_id"] = None  # a folder that is not theirs to know
     if row["entity"] == "grant":
         data["grants"] = _grants(row, told.roles.get(scope), told.mine)
     if row["entity"] == "document":
@@ -130,16 +132,17 @@ def pull_page(told: Told, *, read_after_write: bool | None) -> dict[str, Any]:
     }
 
 
-def verify_answer(scope: str, seq: int, ours: Sequence[Tally], differ: Sequence[int], told: Told) -> dict[str, Any]:
+def verify_answer(scope: str, found: Compared) -> dict[str, Any]:
     """A comparison, as `VerifyAnswer`."""
-    held: dict[int, list[dict[str, Any]]] = {bucket: [] for bucket in differ}
-    for row in told.rows:
-        held[row["id"].bytes[-1]].append(change(row, told, {}))
+    held: dict[int, list[dict[str, Any]]] = {bucket: [] for bucket in found.differ}
+    for row in found.told.rows:
+        held[row["id"].bytes[-1]].append(change(row, found.told, {}))
     return {
         "scope": scope,
-        "seq": seq,
-        "buckets": [_checksum(tally) for tally in ours],
+        "seq": found.seq,
+        "buckets": [_checksum(tally) for tally in found.ours],
         "differs": [
-            {"bucket": bucket, **_checksum(ours[bucket]), "changes": changes} for bucket, changes in held.items()
+            {"bucket": bucket, **_checksum(found.ours[bucket]), "changes": changes} for bucket, changes in held.items()
         ],
+        "more": found.more,
     }

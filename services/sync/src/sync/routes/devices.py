@@ -59,6 +59,7 @@ async def list_conflicts(conflicts: Conflicts, limit: Limit = DEFAULT_LIMIT, cur
 @router.post("/conflicts/{conflict_id}/resolve", response_model=Resolved)
 async def resolve_conflict(conflict_id: UUID, body: Resolution, conflicts: Conflicts) -> Response:
     """Settle one: keep the document (`theirs`), take the copy's text (`mine`), or a merged one (`text`)."""
-    result = await conflicts.resolve(conflict_id, body.choice, body.base_version, body.content)
+    seen = {"base_version": body.base_version, "copy_version": body.copy_version}
+    result = await conflicts.resolve(conflict_id, body.choice, seen, body.content)
     kept = {name: result[name] for name in ("version", "content_version", "content_hash") if name in result}
     return json_response({"id": conflict_id, "document_id": result["id"], "choice": body.choice, **kept})

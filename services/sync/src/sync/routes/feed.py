@@ -38,7 +38,7 @@ async def bootstrap(body: BootstrapRequest, feed: Feed, _protocol: Protocol) -> 
     if body.page_token is None:
         told = await feed.begin(body.device_id, body.limit, body.max_bytes)
     else:
-        told = await feed.go_on(body.page_token, body.limit, body.max_bytes)
+        told = await feed.go_on(body.page_token, body.limit, body.max_bytes, device_id=body.device_id)
     return json_response(answers.bootstrap_page(told))
 
 
@@ -56,8 +56,7 @@ async def pull(body: PullRequest, feed: Feed, _protocol: Protocol) -> Response:
 async def verify(body: VerifyRequest, feed: Feed) -> Response:
     """Compare 256 tallies of a scope with the server's; what the buckets that differ hold. Without: the server's."""
     theirs = answers.tallies(body.buckets) if body.buckets is not None else None
-    seq, ours, differ, told = await feed.verify(answers.scope_of(body.scope), theirs)
-    return json_response(answers.verify_answer(body.scope, seq, ours, differ, told))
+    return json_response(answers.verify_answer(body.scope, await feed.verify(answers.scope_of(body.scope), theirs)))
 
 
 @router.get("/status", response_model=Status)
@@ -76,7 +75,7 @@ async def stream(device_id: Annotated[UUID, Query()], streams: Stream, _protocol
 @router.post("/poll", response_model=PollAnswer)
 async def poll(body: PollRequest, feed: Feed, streams: Stream, _protocol: Protocol) -> Response:
     """Wait until a pull would tell something, at most `timeout` seconds."""
-    waiter = await streams.watch(None)
+    waiter = await streams.watch(feed.device_of(body.cursor))
     changed = await streams.changed(waiter, lambda: feed.is_behind(body.cursor), body.timeout)
     return json_response({"changed": changed, "backoff": 0 if changed else BACKOFF_SECONDS})
 

@@ -3,7 +3,7 @@
 from .audit import AuditService
 from .conflicts import ConflictService
 from .devices import DeviceService
-from .feed import FeedService, Told
+from .feed import Compared, FeedService, Told
 from .hub import Hub, Lag, Waiter
 from .log import GapService, LogService
 from .meter import Meter
@@ -11,6 +11,18 @@ from .push import PushService
 from .stream import StreamService
 
 __all__ = [
-    "AuditService", "ConflictService", "DeviceService", "FeedService", "GapService", "Hub", "Lag", "LogService",
-    "Meter", "PushService", "StreamService", "Told", "Waiter",
+    "AuditService",
+    "Compared",
+    "ConflictService",
+    "DeviceService",
+    "FeedService",
+    "GapService",
+    "Hub",
+    "Lag",
+    "LogService",
+    "Meter",
+    "PushService",
+    "StreamService",
+    "Told",
+    "Waiter",
 ]  # fmt: skip

@@ -90,8 +90,8 @@ class AuditService:
         role = await self._reader.role_in(workspace_id)
         if role is None:
             await self._reader.release()
-            if await self._access.learn(self._principal.user_id):
-                role = await self._reader.role_in(workspace_id)
+            await self._access.learn(self._principal.user_id)
+            role = await self._reader.role_in(workspace_id)
             if role is None:
                 raise WorkspaceNotFoundError
         if not allows(role, Action.MANAGE):

@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 from uuid import UUID
 
 from common.access import AccessProjection
@@ -23,8 +25,8 @@ SCOPES_AT_ONCE = 64
 """Scopes read by one statement."""
 LOOK_SECONDS = 0.02
 BODIES = "/internal/documents/bodies"
-EVERYTHING_DIFFERS = 20_000
-"""Entities in the answer to a verification."""
+MOST_COMPARED = 10_000
+"""Entities in the answer to a verification, if one bucket does not hold more."""
 
 Texts = dict[tuple[UUID, int], str]
 
@@ -43,11 +45,25 @@ class Told:
     """The caller's, in each scope."""
     mine: frozenset[str]
     """The caller and their groups, as principals of grants."""
+    parents: frozenset[UUID]
+    """Living folders the caller may read, of those that things with rules of their own lie in."""
 
     @property
     def places(self) -> dict[UUID, Scope]:
         """Where entities among the rows lie now."""
         return {row["id"]: Scope(row["scope_kind"], row["scope_id"]) for row in self.rows if not row["gone"]}
+
+
+class Compared(NamedTuple):
+    """A scope beside a device's copy of it."""
+
+    seq: int
+    ours: list[Tally]
+    differ: list[int]
+    """Buckets that differ, and what they hold is told whole."""
+    more: list[int]
+    """Those that differ as well, for another question."""
+    told: Told
 
 
 class FeedService:
@@ -82,11 +98,17 @@ class FeedService:
         start = Cursor(self._principal.user_id, device_id, device["epoch"], UUID(int=0), generation)
         return await self._tell(start, {}, limit, max_bytes, used=None)
 
-    async def go_on(self, token: str, limit: int, max_bytes: int) -> Told:
-        """The page behind a cursor.
+    def device_of(self, token: str) -> UUID:
+        """Which of the caller's devices a cursor is for. Raises `CursorInvalidError`, `CursorNotYoursError`."""
+        return self._read(token).device_id
+
+    async def go_on(self, token: str, limit: int, max_bytes: int, *, device_id: UUID | None = None) -> Told:
+        """The page behind a cursor, of that device if one is named.
 
         Raises `CursorInvalidError`, `CursorNotYoursError`, `ResyncRequiredError` and what `check_device` raises.
         """
+        if device_id not in (None, self.device_of(token)):
+            raise CursorNotYoursError
         cursor, state = await self._opened(token)
         return await self._tell(cursor, domain.unpack(state["positions"]), limit, max_bytes, used=state)
 
@@ -113,11 +135,8 @@ class FeedService:
                 return False
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def verify(self, scope: Scope, theirs: Sequence[Tally] | None) -> tuple[int, list[Tally], list[int], Told]:
-        """A scope's number, its buckets' tallies, the buckets that differ, and what those hold.
-
-        Raises `ScopeNotFoundError`.
-        """
+    async def verify(self, scope: Scope, theirs: Sequence[Tally] | None) -> Compared:
+        """A scope's buckets and what those that differ hold, as far as one answer goes. Raises `ScopeNotFoundError`."""
         heads = await self._feed.heads()
         if scope not in heads:
             raise ScopeNotFoundError
@@ -125,21 +144,27 @@ class FeedService:
         for row in await self._feed.buckets(scope):
             ours[row["bucket"]] = Tally(row["count"], int(row["sum"]) % domain.SUM_MODULUS)
         differ = [at for at in range(256) if theirs is not None and theirs[at] != ours[at]]
-        rows = await self._feed.in_buckets(scope, differ, EVERYTHING_DIFFERS) if differ else []
+        answered = _as_many_as_fit(differ, ours)
+        rows = await self._feed.in_buckets(scope, answered) if answered else []
         rows = [row for row in rows if domain.is_placed(row, self._placements)]
-        mine = await self._mine(rows)
+        mine, parents = await self._mine(rows), await self._parents(rows, heads)
         await self._feed.release()
         plan = Plan({}, [], [], {}, [])
         roles = {found: head.role for found, head in heads.items()}
         told = Told(
-            domain.in_order(rows), plan, complete=True, texts={}, cursor="", checksums={}, roles=roles, mine=mine
-        )
-        return heads[scope].seq, ours, differ, told
+            domain.in_order(rows), plan, complete=True, texts={}, cursor="", checksums={}, roles=roles, mine=mine,
+            parents=parents,
+        )  # fmt: skip
+        return Compared(heads[scope].seq, ours, answered, differ[len(answered) :], told)
 
-    async def _opened(self, token: str) -> tuple[Cursor, Row]:
+    def _read(self, token: str) -> Cursor:
         cursor = domain.read_cursor(token, self._keys)
         if cursor.user_id != self._principal.user_id:
             raise CursorNotYoursError
+        return cursor
+
+    async def _opened(self, token: str) -> tuple[Cursor, Row]:
+        cursor = self._read(token)
         state = await self._devices.state(cursor.device_id, cursor.nonce)
         if state is not None and state["removed_at"] is None and state["session_id"] != self._principal.session_id:
             raise CursorNotYoursError
@@ -156,9 +181,9 @@ class FeedService:
         heads = await self._feed.heads()
         plan = domain.plan(positions, heads)
         rows, after, complete = await self._page(plan, heads, limit, max_bytes)
-        mine = await self._mine(rows)
+        mine, parents = await self._mine(rows), await self._parents(rows, heads)
         await self._feed.release()
-        texts = await self._texts(rows)
+        texts = await self._texts(rows, max_bytes)
         now = await self._feed.heads() if rows else heads  # rights may have ended meanwhile
         rows = [row for row in rows if Scope(row["scope_kind"], row["scope_id"]) in now]
         checksums: dict[Scope, Tally] = {}
@@ -168,7 +193,7 @@ class FeedService:
         roles = {scope: head.role for scope, head in heads.items()}
         return Told(
             domain.in_order(rows), plan, complete=complete, texts=texts, cursor=token, checksums=checksums,
-            roles=roles, mine=mine,
+            roles=roles, mine=mine, parents=parents,
         )  # fmt: skip
 
     async def _page(
@@ -182,7 +207,7 @@ class FeedService:
             some, behind = behind[:SCOPES_AT_ONCE], behind[SCOPES_AT_ONCE:]
             room = limit - len(told)
             if not room or max_bytes <= 0:
-                return await self._with_moved(told, heads), positions, False
+                return await self._with_others(told, plan, heads), positions, False
             found = await self._feed.rows_after({scope: positions[scope].seq for scope in some}, room + 1)
             read = {scope: heads[scope] for scope in some}
             page = domain.turn(positions, read, found, limit=room, max_bytes=max_bytes, placements=self._placements)
@@ -191,21 +216,31 @@ class FeedService:
             max_bytes -= sum(map(domain.inline_bytes, page.rows))
             behind = [*page.left, *behind]
             if page.full:
-                return await self._with_moved(told, heads), positions, False
-        return await self._with_moved(told, heads), positions, True
+                return await self._with_others(told, plan, heads), positions, False
+        return await self._with_others(told, plan, heads), positions, True
 
-    async def _with_moved(self, rows: list[Row], heads: Mapping[Scope, Head]) -> list[Row]:
-        """The rows, and for what moved to where the caller may read too, its row there: both in one page."""
-        moved = [row["id"] for row in rows if row["gone"] and row["reason"] == "moved"]
-        if not moved:
-            return rows
-        present = {(row["scope_id"], row["id"]) for row in rows}
-        new = [
-            row
-            for row in await self._feed.held(moved, heads)
-            if (row["scope_id"], row["id"]) not in present and domain.is_placed(row, self._placements)
-        ]
-        return [*rows, *new]
+    async def _with_others(self, rows: list[Row], plan: Plan, heads: Mapping[Scope, Head]) -> list[Row]:
+        """The rows, and those that did not change but look different now, all in one page.
+
+        What moved to where the caller may read too, there; the grants of roots where their role is another one; what
+        has rules of its own in folders that are told, and so may be new to them.
+        """
+        moved = {row["id"] for row in rows if row["gone"] and row["reason"] == "moved"}
+        ruled = {scope.id for scope in plan.roles if scope.kind == "root" and scope not in plan.added}
+        folders = [row["id"] for row in rows if row["entity"] == "folder" and not row["gone"]]
+        others = await self._feed.held([*moved, *ruled], heads) if moved or ruled else []
+        others = [row for row in others if row["id"] in moved or row["entity"] == "grant"]
+        others += await self._feed.with_own_rules_in(folders, heads) if folders else []
+        present = {(row["scope_id"], row["entity"], row["id"]) for row in rows}
+        new = {(row["scope_id"], row["entity"], row["id"]): row for row in others}
+        placed = [row for key, row in new.items() if key not in present and domain.is_placed(row, self._placements)]
+        return [*rows, *placed]
+
+    async def _parents(self, rows: Sequence[Row], heads: Mapping[Scope, Head]) -> frozenset[UUID]:
+        """Of the folders that things with rules of their own lie in, those that live and the caller may read."""
+        asked = {row["parent_id"] for row in rows if row["scope_id"] == row["id"] and row["parent_id"]}
+        found = await self._feed.held(list(asked), heads) if asked else []
+        return frozenset(row["id"] for row in found if row["entity"] == "folder")
 
     async def _mine(self, rows: Sequence[Row]) -> frozenset[str]:
         """The caller's own principals, if there are grants among the rows."""
@@ -213,13 +248,19 @@ class FeedService:
             return frozenset()
         return frozenset({f"user:{self._principal.user_id}", *(f"group:{id_}" for id_ in await self._feed.groups())})
 
-    async def _texts(self, rows: Sequence[Row]) -> Texts:
-        """Texts of small documents, as the caller may read them now; none if documents cannot be asked."""
-        wanted = [
-            (row["id"], int(row["data"]["content_version"]))
-            for row in rows
-            if row["entity"] == "document" and not row["gone"] and (row["size"] or 0) <= domain.INLINE_BYTES
-        ]
+    async def _texts(self, rows: Sequence[Row], max_bytes: int) -> Texts:
+        """Texts of small documents, as the caller may read them now; none if documents cannot be asked.
+
+        What does not fit into `max_bytes`, the first apart, does not come along.
+        """
+        wanted: list[tuple[UUID, int]] = []
+        for row in rows:
+            if row["entity"] != "document" or row["gone"] or (row["size"] or 0) > domain.INLINE_BYTES:
+                continue
+            max_bytes -= domain.inline_bytes(row)
+            if wanted and max_bytes < 0:
+                break
+            wanted.append((row["id"], int(row["data"]["content_version"])))
         if not wanted:
             return {}
         try:
@@ -243,3 +284,11 @@ class FeedService:
         new = cursor._replace(nonce=uuid7(), generation=cursor.generation + (used is not None))
         await self._devices.keep_cursor(new.device_id, new.nonce, new.generation, domain.pack(after))
         return new.token(self._keys[0])
+
+
+def _as_many_as_fit(differ: Sequence[int], ours: Sequence[Tally]) -> list[int]:
+    """Whole buckets from the first on: half of one would look as if the rest were gone."""
+    held = accumulate(ours[bucket].held for bucket in differ)
+    return [
+        bucket for at, (bucket, sum_) in enumerate(zip(differ, held, strict=True)) if not at or sum_ <= MOST_COMPARED
+    ]

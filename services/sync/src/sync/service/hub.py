@@ -40,7 +40,7 @@ class Waiter:
 
     __slots__ = ("device_id", "ended", "everything", "pending", "rights", "scopes", "wake", "workspaces")
 
-    def __init__(self, device_id: UUID | None, scopes: Collection[Scope], workspaces: Collection[UUID]) -> None:
+    def __init__(self, device_id: UUID, scopes: Collection[Scope], workspaces: Collection[UUID]) -> None:
         self.device_id = device_id
         self.scopes = frozenset(scopes)
         self.workspaces = frozenset(workspaces)

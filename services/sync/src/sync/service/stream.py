@@ -19,7 +19,7 @@ from .hub import Hub, Waiter
 BEAT_SECONDS = 20.0
 BEFORE_EXPIRY_SECONDS = 10.0
 LONGEST_SECONDS = 900.0
-GATHER_SECONDS = (0.02, 0.32)
+GATHER_SECONDS = (0.005, 0.32)
 """Between two pokes of one stream what changes is gathered: shortly at first, twice as long each time it goes on."""
 BEAT = b": still here\n\n"
 
@@ -42,7 +42,7 @@ class StreamService:
         self._principal = principal
         self._rights = rights
 
-    async def watch(self, device_id: UUID | None) -> Waiter:
+    async def watch(self, device_id: UUID) -> Waiter:
         """Somebody who will wait; nothing is missed from here on once it is registered."""
         return Waiter(device_id, *await self._rights())
 

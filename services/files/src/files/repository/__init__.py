@@ -1,0 +1,9 @@
+"""Every statement of this service."""
+
+from .blobs import BlobRepository
+from .context import ContextRepository
+from .documents import DocumentRepository
+from .files import FileRepository
+from .uploads import UploadRepository
+
+__all__ = ["BlobRepository", "ContextRepository", "DocumentRepository", "FileRepository", "UploadRepository"]

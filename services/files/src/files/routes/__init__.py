@@ -1,0 +1,13 @@
+"""HTTP in, one service call, out."""
+
+from fastapi import APIRouter
+
+from . import attachments, context, files, objects, uploads
+
+router = APIRouter()
+router.include_router(objects.router)
+router.include_router(uploads.router)
+router.include_router(attachments.router)
+router.include_router(files.router)
+router.include_router(context.router)
+internal = APIRouter()

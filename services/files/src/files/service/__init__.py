@@ -1,0 +1,22 @@
+"""The verbs of this service."""
+
+from .caretaker import Caretaker, Grace
+from .context import ContextService
+from .examination import Examiner
+from .files import FileService
+from .placements import Placements
+from .places import Places
+from .uploads import CompletionService, Terms, UploadService
+
+__all__ = [
+    "Caretaker",
+    "CompletionService",
+    "ContextService",
+    "Examiner",
+    "FileService",
+    "Grace",
+    "Placements",
+    "Places",
+    "Terms",
+    "UploadService",
+]
