@@ -1,7 +1,7 @@
 # `make` lists the verbs. The scripts behind them do the work.
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap programs up down status logs reset seed demo trace test test-slow check lint format types contracts \
-        migration openapi bench dlq events chaos chaos-collab lineage revoke-lag simulate mutants epoch
+        migration openapi bench dlq events chaos chaos-collab lineage revoke-lag simulate mutants epoch files-fsck
 PY := .venv/bin/python
 LOCAL := $(PY) -m deploy.local
 TESTED = $(if $(s),$(or $(wildcard $(s) libs/$(s)),services/$(s)))
@@ -17,7 +17,7 @@ programs: bootstrap
 	@$(LOCAL) packages
 
 ##@ Run it
-up: bootstrap ## start everything on this machine (GATEWAY_PORT=8080, PORT_BASE=18000, POSTGRES_URL, REDIS_URL, AMQP_URL)
+up: bootstrap ## start everything on this machine (GATEWAY_PORT=8080, PORT_BASE=18000, OBJECT_STORE=s3, POSTGRES_URL, REDIS_URL, AMQP_URL)
 	@$(LOCAL) up
 
 down: bootstrap ## stop what `make up` started; data stay
@@ -51,8 +51,11 @@ lineage: bootstrap ## give a damaged live document a new life from its newest ve
 dlq: bootstrap ## dead letters of the event bus: s=service do=list|show|replay|drop ID=event id or all
 	@$(LOCAL) exec $(PY) -m common.messaging.dead_letters "$(s)" "$(do)" "$(ID)"
 
-bench: bootstrap ## measure, print ratios: table=rest (needs `make up`), bus, sync, collab
-	@$(if $(filter bus sync collab,$(firstword $(table))),,$(LOCAL) exec) $(PY) -m deploy.bench $(table)
+files-fsck: bootstrap ## compare object store and tables of files: HASH=1 reads all bytes, SWEEP=1 removes what has no row
+	@$(LOCAL) as files $(PY) -m files.fsck $(if $(HASH),--hash) $(if $(SWEEP),--sweep)
+
+bench: bootstrap ## measure, print ratios: table=rest (needs `make up`), bus, sync, collab, files
+	@$(if $(filter bus sync collab files,$(firstword $(table))),,$(LOCAL) exec) $(PY) -m deploy.bench $(table)
 
 simulate: bootstrap ## seeded histories of 2-6 devices on the pure core: N=20000 SEED=1
 	$(PY) -m deploy.simulate $(if $(N),--histories $(N)) $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))

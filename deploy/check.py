@@ -16,7 +16,8 @@ from deploy.local.routes import SERVICES
 DEPLOY = Path(__file__).parent
 COMPOSE = DEPLOY / "compose.yaml"
 AUTH_ONLY = {f"AUTH_GATEWAY_{name}" for name in ("SIGNING_KEYS", "REFRESH_KEY")}
-ONLY_GIVEN = {"GATEWAY_PORT", "PORT_BASE", "TRACE_SAMPLE_PERCENT", "POSTGRES_URL", "REDIS_URL", "AMQP_URL"}
+ONLY_GIVEN = {"GATEWAY_PORT", "PORT_BASE", "TRACE_SAMPLE_PERCENT", "OBJECT_STORE"}
+ONLY_GIVEN |= {"POSTGRES_URL", "REDIS_URL", "AMQP_URL"}
 
 
 def check_routes() -> str:

@@ -4,8 +4,9 @@ import sys
 
 from deploy.bench import bus, rest, sync
 from deploy.bench.collab import table as collab
+from deploy.bench.files import table as files
 
-TABLES = {"rest": rest.main, "bus": bus.main, "sync": sync.main, "collab": collab.main}
+TABLES = {"rest": rest.main, "bus": bus.main, "sync": sync.main, "collab": collab.main, "files": files.main}
 
 wanted = sys.argv[1:2] or list(TABLES)
 sys.argv[1:] = sys.argv[2:]

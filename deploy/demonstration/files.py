@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import os
 import secrets
 import struct
@@ -81,7 +82,7 @@ class _Shelf:
     async def _send(self, requests: list[dict[str, Any]], part_size: int, data: bytes) -> None:
         async def send(one: dict[str, Any]) -> None:
             at = (one["part_number"] - 1) * part_size
-            part = data[at : at + one["size"]]
+            part = io.BytesIO(data[at : at + one["size"]])
             async with self._session.request(one["method"], one["url"], data=part, headers=one["headers"]) as answer:
                 self._ledger.check(answer.status == 200, f"a part was answered {answer.status}")
 

@@ -10,6 +10,7 @@ from deploy.local.layout import Layout, SettingError
 from deploy.local.machine import CommandFailedError, MissingProgramError
 from deploy.local.packages import NEEDED, CannotInstallError
 from deploy.local.preparing import PortsTakenError, install_packages
+from deploy.local.routes import SERVICES
 from deploy.local.supervision import SupervisorFailedError
 
 PLAIN = (
@@ -23,7 +24,10 @@ PLAIN = (
     SupervisorFailedError,
     fleet.NotUpError,
 )
-USAGE = "usage: python -m deploy.local up | down | status | logs [program…] | reset | exec command… | packages"
+USAGE = (
+    "usage: python -m deploy.local up | down | status | logs [program…] | reset | exec command… | "
+    "as service command… | packages"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -46,22 +50,26 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(layout: Layout, arguments: list[str]) -> int:
-    plain = {"down": fleet.down, "status": fleet.status, "reset": fleet.reset}
+    plain = {"down": fleet.down, "status": fleet.status, "reset": fleet.reset, "packages": _packages}
     match arguments:
         case ["up"]:
             return fleet.up(layout, os.environ)
         case [verb] if verb in plain:
             return plain[verb](layout)
-        case ["packages"]:
-            layout.make()
-            install_packages(layout, set(NEEDED))
-            return 0
         case ["logs", *names]:
             return fleet.logs(layout, names)
         case ["exec", _, *_]:
             return fleet.execute(layout, arguments[1:])
+        case ["as", service, _, *_] if service in SERVICES:
+            return fleet.execute_as(layout, service, arguments[2:])
     say(USAGE)
     return 2
+
+
+def _packages(layout: Layout) -> int:
+    layout.make()
+    install_packages(layout, set(NEEDED))
+    return 0
 
 
 def _print_ends(layout: Layout, names: list[str]) -> None:

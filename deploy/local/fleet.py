@@ -91,6 +91,8 @@ def _start(fleet: Fleet, supervisor: Supervisor) -> None:
         create_database(fleet)  # before anything runs: the given URL may be wrong
     supervisor.start(fleet.groups(), fleet.keys["supervisor"], waiting=FRONT)
     backing = {name: server.is_ready for name, server in fleet.servers.items()}
+    if fleet.stand_in:
+        backing["s3"] = fleet.stand_in.is_ready
     if "postgres" in backing:
         wait_for({"postgres": backing.pop("postgres")}, begun=begun, seconds=READY_SECONDS, gives_up=_gives_up)
     with step("database", "done"):
@@ -254,9 +256,21 @@ def reset(layout: Layout) -> int:
 
 def execute(layout: Layout, command: list[str]) -> int:
     """Run a command with the running fleet's settings. Raises `NotUpError`."""
+    _require_up(layout)
+    return subprocess.run(command, cwd=layout.root, env=_tool_environment(layout), check=False).returncode
+
+
+def execute_as(layout: Layout, service: str, command: list[str]) -> int:
+    """Run a command with all that a service is told, secrets too. Raises `NotUpError`."""
+    _require_up(layout)
+    plan = Plan.load(layout)
+    own = plan.programs[service]["env"] if plan else {}
+    return subprocess.run(command, cwd=layout.root, env=own, check=False).returncode
+
+
+def _require_up(layout: Layout) -> None:
     if Supervisor(layout.root).processes() is None:
         raise NotUpError
-    return subprocess.run(command, cwd=layout.root, env=_tool_environment(layout), check=False).returncode
 
 
 def _tool_environment(layout: Layout) -> dict[str, str]:

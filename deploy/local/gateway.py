@@ -4,14 +4,16 @@ Used by `make up` and, as `python -m deploy.local.gateway <folder>`, by the gate
 """
 
 import json
+import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from deploy.local.machine import Account
 from deploy.local.routes import SERVICES, Route, Routes, load, openapi_path
 
 HERE = Path(__file__).parent
@@ -35,7 +37,16 @@ PROXY_HEADERS = {
     "X-Request-Id": "$mdc_request_id",
     "traceparent": "$mdc_traceparent",
     "tracestate": "$mdc_tracestate",
+    "X-Sendfile-Type": '""',
 }
+OBJECTS = "/v1/files/objects"
+SENT_OBJECTS = "/_gateway/objects/files/"
+"""Where files tells us to send an object from (`common.objects.routes`)."""
+# What the service said of an object goes with it; a file knows none of it.
+OBJECT_HEADERS = (
+    "ETag", "Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy", "X-Request-Id", "Vary",
+    "Access-Control-Allow-Origin", "Access-Control-Expose-Headers",
+)  # fmt: skip
 OWN_HEADERS = {
     "Content-Security-Policy": "\"default-src 'none'; frame-ancestors 'none'\"",
     "X-Content-Type-Options": "nosniff",
@@ -77,7 +88,10 @@ PROBLEMS = (
 
 @dataclass(frozen=True)
 class Gateway:
-    """What differs between the ways to run it; `upstreams`: service -> host:port, `user`: of the workers, if root."""
+    """What differs between the ways to run it; `upstreams`: service -> host:port, `user`: of the workers, if root.
+
+    `sends_objects`: the folder `objects` beside the configuration leads to those of files (`share_objects`).
+    """
 
     listen: str
     upstreams: dict[str, str]
@@ -88,6 +102,7 @@ class Gateway:
     trace_sample_percent: float = 10.0
     workers: int = 2
     open_files: int = 8192
+    sends_objects: bool = False
 
 
 def render(gateway: Gateway, table: Routes) -> str:
@@ -103,7 +118,7 @@ def render(gateway: Gateway, table: Routes) -> str:
         "masks": _indent(_masks(table), 8),
         "upstreams": _indent(_upstreams(gateway), 4),
         "listen": gateway.listen,
-        "routes": _indent("\n".join(_location(route) for route in table.routes), 8),
+        "routes": _indent("\n".join(_locations(gateway, table)), 8),
         "docs": table.docs,
         "docs_policy": DOCS_POLICY,
         "problems": _indent("\n".join(_problem(problem) for problem in PROBLEMS), 8),
@@ -124,6 +139,22 @@ def write_docs(folder: Path, table: Routes) -> None:
     script = (HERE / "docs" / "docs.js").read_text().replace("[/* urls */]", json.dumps(urls))
     (place / "docs.js").write_text(script)
     (place / "docs.js").chmod(0o644)
+
+
+def share_objects(folder: Path, objects: Path, user: Account | None) -> None:
+    """Lead `folder`/objects to the files among `objects`, and let the gateway's workers read those, but list nothing.
+
+    What is made in a folder with the set-group-ID bit becomes its group's (`common.objects.durable`).
+    """
+    files = objects / "files"
+    files.mkdir(exist_ok=True)
+    link = folder / "objects"
+    link.unlink(missing_ok=True)
+    link.symlink_to(files)
+    if user is not None:
+        for shared, mode in ((objects, 0o710), (files, 0o2710)):
+            os.chown(shared, -1, user.gid)
+            shared.chmod(mode)
 
 
 def _place(source: Path, target: Path) -> None:
@@ -168,17 +199,38 @@ def _upstreams(gateway: Gateway) -> str:
     return "\n".join(lines())
 
 
-def _location(route: Route) -> str:
+def _locations(gateway: Gateway, table: Routes) -> Iterator[str]:
+    for route in table.routes:
+        sends = gateway.sends_objects and route.prefix == OBJECTS
+        yield _location(route, sends=sends)
+        if sends:
+            yield _sent_objects(route)
+
+
+def _location(route: Route, *, sends: bool) -> str:
     headers = PROXY_HEADERS | {"Connection": '""'}
     lines = [f"set $mdc_service {route.service};", f"client_max_body_size {route.body_limit_mib}m;"]
     if route.streaming:
         headers |= {"Upgrade": "$mdc_upgrade", "Connection": "$mdc_connection"}
         lines += ["proxy_request_buffering off;", "proxy_buffering off;"]
         lines += ["proxy_read_timeout 1h;", "proxy_send_timeout 1h;"]
+    if sends:
+        headers["X-Sendfile-Type"] = "$mdc_sends"
+        lines += ["proxy_ignore_headers X-Accel-Expires X-Accel-Limit-Rate X-Accel-Charset;"]
     lines += [f"proxy_set_header {name} {value};" for name, value in headers.items()]
     lines += [f"proxy_pass http://{route.service};"]
-    body = _indent("\n".join(lines), 4)
-    return "\n".join(f"location {match} {{\n{body}\n}}" for match in (f"= {route.prefix}", f"{route.prefix}/"))
+    return "\n".join(_block(match, lines) for match in (f"= {route.prefix}", f"{route.prefix}/"))
+
+
+def _sent_objects(route: Route) -> str:
+    """Objects sent from the folder, as the service said; what cannot be read there the service sends itself."""
+    lines = ["internal;", "alias objects/;", "etag off;", "if_modified_since off;", "max_ranges 1;"]
+    lines += ['add_header Last-Modified "";', "error_page 403 404 = @unsent;"]
+    lines += [f"add_header {name} $upstream_http_{name.lower().replace('-', '_')};" for name in OBJECT_HEADERS]
+    unsent = ["proxy_buffering off;", 'proxy_set_header Connection "";']
+    unsent += [f"proxy_set_header {name} {value};" for name, value in PROXY_HEADERS.items()]
+    unsent += [f"proxy_pass http://{route.service}$request_uri;"]
+    return f"{_block(SENT_OBJECTS, lines)}\n{_block('@unsent', unsent)}"
 
 
 def _problem(problem: Problem) -> str:
@@ -194,10 +246,13 @@ def _problem(problem: Problem) -> str:
     lines = ["internal;", "client_max_body_size 0;", "types {}", "default_type application/problem+json;"]
     lines += [f"add_header {name} {value} always;" for name, value in headers.items()]
     lines += [f"return {problem.status} '{json.dumps(document)}';"]
-    body = _indent("\n".join(lines), 4)
     # Not a named location: those fail for requests that are too broken to have a path.
     place = f"/_gateway/{problem.code}"
-    return f"error_page {problem.instead_of} ={problem.status} {place};\nlocation = {place} {{\n{body}\n}}"
+    return f"error_page {problem.instead_of} ={problem.status} {place};\n" + _block(f"= {place}", lines)
+
+
+def _block(match: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"location {match} {{", *(f"    {line}" for line in lines), "}"])
 
 
 def _indent(text: str, spaces: int) -> str:

@@ -46,6 +46,10 @@ class Ports:
         return self.base + 379
 
     @property
+    def objects(self) -> int:
+        return self.base + 400
+
+    @property
     def postgres(self) -> int:
         return self.base + 432
 
@@ -113,8 +117,8 @@ class Layout:
         return self.outside
 
     def make(self) -> None:
-        """Create the folders; other users may pass through `.state`, not list it."""
-        for folder, mode in ((self.state, 0o711), (self.logs, 0o700), (self.run, 0o700), (self.objects, 0o700)):
+        """Create the folders; others may pass through `.state`, and a group through `objects`, but not list them."""
+        for folder, mode in ((self.state, 0o711), (self.logs, 0o700), (self.run, 0o700), (self.objects, 0o710)):
             folder.mkdir(exist_ok=True)
             folder.chmod(mode)
 

@@ -81,6 +81,8 @@ def prepare(fleet: Fleet) -> None:
     """Write all data folders, the gateway's files and the plan the launcher follows."""
     for folder in ("telemetry", "objects", "mail"):
         own_folder(fleet.layout.state / folder, None)
+    if fleet.stand_in:
+        fleet.stand_in.prepare()
     with ThreadPoolExecutor() as pool:
         jobs = [pool.submit(server.prepare) for server in fleet.servers.values()]
         prepare_gateway(fleet)
@@ -102,11 +104,15 @@ def prepare_gateway(fleet: Fleet) -> None:
     for log in ("gateway-access.log", "gateway-error.log"):
         _rotate(fleet.layout.logs / log)
     user = gateway_user()
+    reaches = fleet.layout.data != fleet.layout.outside
+    if reaches:
+        gateway.share_objects(folder, fleet.layout.objects, user)
     described = gateway.Gateway(
         listen=f"{LOOPBACK}:{fleet.ports.gateway}",
         upstreams={service: f"{LOOPBACK}:{fleet.ports.service(service)}" for service in SERVICES},
         user=user.name if user else None,
         trace_sample_percent=_percentage(fleet.given.get("TRACE_SAMPLE_PERCENT") or "10"),
+        sends_objects=reaches,
     )
     own_file(folder / "nginx.conf", gateway.render(described, table), None)
     program = fleet.gateway_program()

@@ -9,9 +9,10 @@ from functools import cached_property
 from deploy.local.backing import Postgres, Program, Rabbit, Redis, Server
 from deploy.local.environments import Environments, Place
 from deploy.local.keys import Keys, variable
-from deploy.local.layout import Layout, Ports
+from deploy.local.layout import Layout, Ports, SettingError
 from deploy.local.machine import LOOPBACK, SYSTEM_PATH, find_program
 from deploy.local.routes import SERVICES
+from deploy.local.stand_in import StandIn
 
 FRONT = "front"
 GIVEN_URLS = {"postgres": "POSTGRES_URL", "redis": "REDIS_URL", "rabbitmq": "AMQP_URL"}
@@ -46,6 +47,14 @@ class Fleet:
         return {name: server for name, server in private.items() if not self.given.get(GIVEN_URLS[name])}
 
     @cached_property
+    def stand_in(self) -> StandIn | None:
+        """What plays S3, if that is to be the object store. Raises `SettingError`."""
+        chosen = self.given.get("OBJECT_STORE") or "folder"
+        if chosen not in ("folder", "s3"):
+            raise SettingError(f"OBJECT_STORE must be folder or s3, not {chosen!r}")
+        return StandIn(self.layout.data / "s3", self.ports.objects) if chosen == "s3" else None
+
+    @cached_property
     def environments(self) -> Environments:
         place = Place(
             issuer=self.url,
@@ -69,13 +78,14 @@ class Fleet:
         ports = self.ports
         block = [ports.service(name) for name in SERVICES] + [ports.internal(name) for name in SERVICES]
         block += [ports.postgres] if "postgres" in self.servers else []
+        block += [ports.objects] if self.stand_in else []
         block += [ports.redis] if "redis" in self.servers else []
         block += [ports.rabbitmq, ports.rabbitmq_distribution, ports.epmd] if "rabbitmq" in self.servers else []
         return {ports.gateway: "GATEWAY_PORT"} | dict.fromkeys(block, "PORT_BASE")
 
     def service_environment(self, service: str) -> dict[str, str]:
         """Complete environment of a service; settings given to `make up` win over ours."""
-        ours = self.environments.shared() | self.environments.own(service)
+        ours = self.environments.shared() | self.environments.own(service) | self._objects()
         return self._system_environment() | ours | self._given("MDC_", variable(service, ""))
 
     def migration_environment(self) -> dict[str, str]:
@@ -83,7 +93,7 @@ class Fleet:
 
     def tool_environment(self) -> dict[str, str]:
         """What `make seed`, `make demo` and the like get on top of the caller's own environment."""
-        ours = self.environments.shared() | self.environments.migration()
+        ours = self.environments.shared() | self.environments.migration() | self._objects()
         return ours | {"GATEWAY_PORT": str(self.ports.gateway)} | self._given("MDC_")
 
     def service_program(self, service: str) -> Program:
@@ -97,8 +107,12 @@ class Fleet:
 
     def groups(self) -> dict[str, list[Program]]:
         """All programs: what is needed first, and what is started when the database is at its newest schema."""
-        backing = [program for server in self.servers.values() for program in server.programs()]
+        servers = [*self.servers.values(), *([self.stand_in] if self.stand_in else [])]
+        backing = [program for server in servers for program in server.programs()]
         return {"backing": backing, FRONT: [*map(self.service_program, SERVICES), self.gateway_program()]}
+
+    def _objects(self) -> dict[str, str]:
+        return self.stand_in.environment() if self.stand_in else {}
 
     def _system_environment(self) -> dict[str, str]:
         home = os.path.expanduser("~")  # noqa: PTH111 - works without a passwd entry

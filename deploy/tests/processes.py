@@ -188,7 +188,7 @@ def _fleet(
     internal = dict(zip(services, ports[1::2], strict=False))
     peers = {name: f"http://{LOOPBACK}:{line_to(port)}" for name, port in internal.items()}
     url = f"http://{LOOPBACK}:{ports[-1]}"
-    state = own_folder(folder / "state", None)
+    state = own_folder(folder / "state", None, 0o711)
     (state / "objects").mkdir()
     values = dict(environment) | {
         "PATH": SYSTEM_PATH,
@@ -206,7 +206,7 @@ def _fleet(
             f"{env_prefix(name)}INTERNAL_PORT": str(internal[name]),
         }
     processes = {name: _service(name, folder, public[name], values, planted.get(name, "")) for name in services}
-    processes["gateway"] = _gateway(folder / "gateway", ports[-1], public)
+    processes["gateway"] = _gateway(folder / "gateway", ports[-1], public, state / "objects")
     return Fleet(url, state, values, processes)
 
 
@@ -224,7 +224,7 @@ def _service(name: str, folder: Path, port: int, environment: Mapping[str, str],
     return Process(Described(program, folder / name, port))
 
 
-def _gateway(folder: Path, port: int, services: Mapping[str, int]) -> Process:
+def _gateway(folder: Path, port: int, services: Mapping[str, int], objects: Path) -> Process:
     own_folder(folder, None, 0o711)
     for name in ("tmp", "html", "logs"):
         own_folder(folder / name, None, 0o711)
@@ -235,7 +235,9 @@ def _gateway(folder: Path, port: int, services: Mapping[str, int]) -> Process:
         upstreams={name: f"{LOOPBACK}:{services.get(name, 1)}" for name in routes.SERVICES},
         user=user.name if user else None,
         trace_sample_percent=0.0,
+        sends_objects=True,
     )
+    gateway.share_objects(folder, objects, user)
     gateway.write_docs(folder / "html", table)
     (folder / "nginx.conf").write_text(gateway.render(described, table))
     nginx = find_program("nginx", "nginx-light")

@@ -4,6 +4,7 @@ Generated from the OpenAPI documents: a route without a rule, or without a reque
 one document or folder is tried on an open one, on a restricted one, and on one restricted to some with roles there.
 """
 
+import asyncio
 import importlib
 import re
 import tomllib
@@ -189,6 +190,7 @@ class World:
         assert (await owner.put(urlsplit(request["url"]).path, content=data)).status_code == 200
         file = (await owner.post(f"/v1/files/uploads/{begun['upload_id']}/complete")).json()
         while file["state"] == "scanning":
+            await asyncio.sleep(0.05)
             file = (await owner.get(f"/v1/files/{file['id']}")).json()
         attached = (await owner.get("/v1/files/attachments", params={"document_id": document})).json()["items"]
         made = {"file_id": file["id"], "scope": "document", "document_id": document}
@@ -305,10 +307,11 @@ TRIED = [(*pair, place) for pair in RULES for place in (PLACES if about_a_node(p
 async def test_everybody_gets_exactly_what_the_rule_says(
     world: World, people: People, operation: str, rule: str, place: str
 ) -> None:
-    got = {}
-    for who in WHO:
+    async def ask(who: str) -> int:
         here = await settle(people) if operation in CONSUMING else world
-        got[who] = await here.ask(who, operation, place)
+        return await here.ask(who, operation, place)
+
+    got = dict(zip(WHO, await asyncio.gather(*map(ask, WHO)), strict=True))
     wrong = {who: status for who, status in got.items() if status not in expected(operation, rule, who, place)}
     assert wrong == {}, f"{operation} is declared {rule!r}"
 

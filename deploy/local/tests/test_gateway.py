@@ -137,6 +137,7 @@ async def test_requests_reach_the_service_as_they_were(proxy):
             "X-Forwarded-For": "203.0.113.9",
             "X-Forwarded-Host": "evil",
             "Forwarded": "for=evil",
+            "X-Sendfile-Type": "X-Accel-Redirect",
             "X-Request-Id": "abc-1",
             "traceparent": TRACE,
             "tracestate": "v=1",
@@ -149,7 +150,7 @@ async def test_requests_reach_the_service_as_they_were(proxy):
     assert headers["host"] == f"127.0.0.1:{proxy.port}"
     assert headers["x-forwarded-for"] == "203.0.113.9, 127.0.0.1"
     assert (headers["x-request-id"], headers["traceparent"], headers["tracestate"]) == ("abc-1", TRACE, "v=1")
-    assert not {"forwarded", "x-forwarded-host"} & set(headers)
+    assert not {"forwarded", "x-forwarded-host", "x-sendfile-type"} & set(headers)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,31 @@ async def test_a_copy_of_a_document_has_its_files(people, ada, bob, workspace):
     await until(attached)
 
 
+async def test_files_are_deleted_with_their_document_unless_they_are_attached_elsewhere(people, ada, workspace):
+    document, other = await people.document(ada, workspace), await people.document(ada, workspace)
+    alone = await upload(ada, workspace, b"alone\n", document_id=document["id"])
+    shared = await upload(ada, workspace, b"shared\n", document_id=document["id"])
+    assert (await attach(ada, shared["id"], other["id"])).status_code == 201
+    loose = await upload(ada, workspace, b"loose\n")
+    assert (await attach(ada, loose["id"], document["id"])).status_code == 201
+    context = {"file_id": loose["id"], "document_id": document["id"], "scope": "document"}
+    made = await ada.http.post("/v1/context-files", json=context)
+    assert made.status_code == 201, made.text
+    path = f"/v1/documents/{document['id']}"
+    assert (await ada.http.delete(path)).status_code == 204
+    assert await status(ada, alone["id"]) == 200, "as long as the document can come back"
+    assert (await ada.http.delete(path, params={"permanent": "true"})).status_code == 204
+
+    async def deleted():
+        return await status(ada, alone["id"]) == 404
+
+    await until(deleted)
+    assert [await status(ada, file["id"]) for file in (shared, loose)] == [200, 200]
+    assert [one["file"]["id"] for one in await attachments(ada, other["id"])] == [shared["id"]]
+    assert (await ada.http.get(f"/v1/context-files/{made.json()['id']}")).status_code == 404
+    assert (await attach(ada, shared["id"], document["id"])).json()["code"] == "document_not_found"
+
+
 async def test_files_follow_their_document_to_another_workspace_and_count_there(people, ada, workspace):
     other = await people.workspace(ada, "Other")
     document = await people.document(ada, workspace)

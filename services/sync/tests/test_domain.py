@@ -144,6 +144,11 @@ def test_heads_are_the_newest_of_each_in_each_scope():
     assert (there["gone"], there["title"], there["version"]) == (False, "T4", 4)
     before = domain.heads(zip(placed[:3], itertools.count(1)))[Scope("root", workspace), "document", document]
     assert (before["gone"], before["reason"], before["seq"]) == (True, "trashed", 3)
+    purged = replace(events[2], type="documents.document.purged.v1")
+    [gone] = domain.heads([(Logged(Scope("root", workspace), purged, left=False), 4)]).values()
+    assert (gone["gone"], gone["reason"], gone["title"], gone["content_hash"], gone["data"]) == (
+        True, "purged", None, None, {},
+    )  # fmt: skip
     members = [row for key, row in found.items() if key.entity == "member"]
     assert {row["gone"] for row in members} == {True}
     assert {row["scope_kind"] for row in members} == {"root", "user"}, "also in the user's own scope"

@@ -54,6 +54,31 @@ def resolve(person, copy, choice, **more):
     return person.http.post(f"/v1/sync/conflicts/{copy}/resolve", json={"choice": choice, **more})
 
 
+async def test_what_is_deleted_for_good_is_purged_on_devices_and_does_not_come_back(desk, people):
+    ada, workspace, laptop = await desk()
+    document = await people.document(ada, workspace, "x\n")
+    await laptop.bootstrap()
+    await laptop.until(lambda device: document["id"] in device.documents())
+    path = f"/v1/documents/{document['id']}"
+    assert (await ada.http.delete(path)).status_code == 204
+    assert (await ada.http.delete(path, params={"permanent": "true"})).status_code == 204
+    told = []
+
+    async def purged():
+        told.extend(change for change in await laptop.pull() if change["id"] == document["id"])
+        return bool(told) and told[-1]["kind"] == "purge"
+
+    await until(purged)
+    assert told[-1]["reason"] == "purged"
+    assert document["id"] not in laptop.documents()
+    laptop.compare()
+    [edited] = await laptop.push(laptop.update(document["id"], 1, "x\n", "typed while away\n"))
+    assert (edited["status"], edited["code"]) == ("rejected", "document_not_found")
+    again = {"workspace_id": workspace, "parent_id": None, "title": "T", "content": "x\n"}
+    [made] = await laptop.push(laptop.op("document", "create", document["id"], **again))
+    assert (made["status"], made["code"]) == ("rejected", "document_exists")
+
+
 async def make_member(owner, workspace, person, role):
     path = f"/v1/workspaces/{workspace}/members/{person.id}"
     assert (await owner.http.patch(path, json={"role": role})).status_code == 200

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import io
+import os
+import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +13,10 @@ import aiohttp
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from deploy.local import gateway
+from deploy.local import routes as table
+from deploy.local.machine import find_program, free_ports
+from deploy.local.routes import SERVICES
 from fastapi import FastAPI
 from moto.s3.exceptions import NoSuchUpload
 from moto.s3.models import S3Backend
@@ -47,6 +53,10 @@ class Place:
     http: aiohttp.ClientSession
     away: Callable[[], FileStore]
     root: Path = field(default=Path())
+    service: str = ""
+    """Base of the URLs at the service itself."""
+    front: str = ""
+    """Base of the URLs as clients know them."""
 
     async def send(self, signed: Signed, body: bytes = b"", method: str | None = None) -> Answer:
         return await self.ask(method or signed.method, signed.url, signed.headers, body)
@@ -82,19 +92,67 @@ async def http():
         yield session
 
 
-@pytest.fixture
-async def folder(tmp_path, http):
+@contextlib.asynccontextmanager
+async def fronted(base: str, folder: Path, objects: Path) -> AsyncIterator[str]:
+    """Base URL of the same app behind the gateway, which sends objects itself."""
+    port = free_ports(1)[0]
+    for name in ("logs", "tmp"):
+        (folder / name).mkdir(parents=True)
+    described = gateway.Gateway(
+        listen=f"127.0.0.1:{port}",
+        upstreams=dict.fromkeys(SERVICES, base.removeprefix("http://").partition("/")[0]),
+        user="root" if os.geteuid() == 0 else None,
+        workers=1,
+        sends_objects=True,
+    )
+    gateway.share_objects(folder, objects, None)
+    (folder / "nginx.conf").write_text(gateway.render(described, table.load()))
+    nginx = find_program("nginx", "nginx-light")
+    process = subprocess.Popen([nginx, "-e", "stderr", "-p", folder, "-c", "nginx.conf", "-g", "daemon off;"])
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            break
+        await asyncio.sleep(0.02)
+    yield f"http://127.0.0.1:{port}{PREFIX}"
+    process.terminate()
+    await asyncio.to_thread(process.wait)
+
+
+@contextlib.asynccontextmanager
+async def folder_place(
+    tmp_path: Path, http: aiohttp.ClientSession, front: Callable[..., contextlib.AbstractAsyncContextManager[str]]
+) -> AsyncIterator[Place]:
     root = tmp_path / "objects"
     root.mkdir()
     made: list[FolderFileStore] = []
-    async with served(app_of(lambda: made[0])) as base:
-        made.append(FolderFileStore(root, Links(base, KEYS)))
+    async with served(app_of(lambda: made[0])) as base, front(base, tmp_path / "gateway", root) as url:
+        made.append(FolderFileStore(root, Links(url, KEYS)))
 
         def away():
             root.rename(tmp_path / "elsewhere")
             return made[0]
 
-        yield Place(made[0], http, away, root)
+        yield Place(made[0], http, away, root, base, url)
+
+
+@pytest.fixture
+async def direct(tmp_path, http):
+    async with folder_place(tmp_path, http, lambda base, *_: contextlib.nullcontext(base)) as place:
+        yield place
+
+
+@pytest.fixture
+async def behind_gateway(tmp_path, http):
+    async with folder_place(tmp_path, http, fronted) as place:
+        yield place
+
+
+@pytest.fixture(params=["direct", "behind_gateway"])
+def folder(request):
+    """A folder, by both ways to it."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +202,7 @@ def make_bucket(place: S3Place) -> None:
     client(place).create_bucket(**settings)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["direct", "behind_gateway", "s3"])
 def place(request):
     """One of each kind."""
     return request.getfixturevalue(request.param)

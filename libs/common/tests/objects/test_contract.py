@@ -35,7 +35,7 @@ async def stored(place, prefix=""):
 
 
 async def begun(place, prefix=""):
-    return [one async for one in place.store.unfinished(prefix)]
+    return [(one.key, one.upload) async for one in place.store.unfinished(prefix)]
 
 
 async def chunks(place, *bounds):

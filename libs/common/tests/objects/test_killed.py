@@ -82,7 +82,8 @@ async def received(store):
 
 
 async def shown(store):
-    return [one async for one in store.listed("")], [one async for one in store.unfinished("")]
+    uploads = [(one.key, one.upload) async for one in store.unfinished("")]
+    return [one async for one in store.listed("")], uploads
 
 
 async def each_step(dying, attempt):
@@ -174,8 +175,8 @@ async def test_killed_in_begin(store, dying):
             upload = await store.begin(KEY)
         except KilledError:
             dying(0)
-            for key, left in [one async for one in store.unfinished("")]:
-                assert await store.parts(key, left) == []
+            for left in [one async for one in store.unfinished("")]:
+                assert await store.parts(left.key, left.upload) == []
             raise
         dying(0)
         assert await store.parts(KEY, upload) == []

@@ -196,12 +196,12 @@ async def test_it_may_be_kept_until_the_url_expires(folder):
     assert 55 < int(answer.headers["Cache-Control"].removeprefix("private, max-age=")) <= 60
 
 
-async def test_a_client_that_leaves_ends_the_reading(folder, monkeypatch):
+async def test_a_client_that_leaves_ends_the_reading(direct, monkeypatch):
     real, read = os.pread, []
     monkeypatch.setattr("common.objects.folder.os.pread", lambda *args: (read.append(args), real(*args))[1])
-    await folder.store.put(KEY, bytes(64 * MIB))
-    host, port = (await folder.store.sign_get(KEY, SERVED, 60)).removeprefix("http://").partition("/")[0].split(":")
-    url = await folder.store.sign_get(KEY, SERVED, 60)
+    await direct.store.put(KEY, bytes(64 * MIB))
+    host, port = (await direct.store.sign_get(KEY, SERVED, 60)).removeprefix("http://").partition("/")[0].split(":")
+    url = await direct.store.sign_get(KEY, SERVED, 60)
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(f"GET {PREFIX}/{token_of(url)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     await reader.readexactly(MIB)
@@ -209,7 +209,7 @@ async def test_a_client_that_leaves_ends_the_reading(folder, monkeypatch):
     await asyncio.sleep(0.3)
     assert 0 < len(read) < 60
     opened = [path.readlink() for path in Path("/proc/self/fd").iterdir() if os.path.lexists(path)]
-    assert not any(path.is_relative_to(folder.root) for path in opened)
+    assert not any(path.is_relative_to(direct.root) for path in opened)
 
 
 async def test_there_are_no_such_routes_without_a_folder(http):

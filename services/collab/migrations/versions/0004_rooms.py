@@ -78,6 +78,7 @@ def upgrade() -> None:
     op.execute("REVOKE ALL ON FUNCTION collab.forget_updates(integer) FROM PUBLIC")
     op.execute("GRANT EXECUTE ON FUNCTION collab.forget_updates(integer) TO collab")
     op.execute("GRANT SELECT, INSERT, UPDATE ON collab.document, collab.update_log, collab.state TO collab_worker")
+    op.execute("GRANT DELETE ON collab.document TO collab_worker")
 
 
 def downgrade() -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request, WebSocket
 
-from common.contracts.documents import DocumentState
+from common.contracts.documents import DocumentPurged, DocumentState
 from common.database import Database, Transaction
 from common.dependencies import CurrentUser
 from common.messaging import Envelope, read
@@ -88,7 +88,9 @@ async def place(transaction: Transaction, events: Sequence[Envelope]) -> None:
     """Note where documents lie now, and that there is content the live one does not have."""
     told = [read(event, DocumentState) for event in events]
     heads = [{**one.model_dump(), "id": one.document_id} for one in told]
-    behind = await LiveRepository(transaction).place(heads)
+    documents = LiveRepository(transaction)
+    behind = await documents.place(heads)
+    await documents.purge([event.aggregate_id for event in events if event.type == DocumentPurged.type])
 
     async def tell() -> None:
         for hall in HALLS:

@@ -14,7 +14,7 @@ from common.database import Transaction
 from common.dependencies import ActingUser, authenticate
 from common.idempotency import IdempotencyKey, repeatable
 from common.messaging import Envelope, read
-from common.objects import FolderStore
+from common.objects import open_store
 from common.platform import Platform
 from common.preconditions import RequiredVersion, preferences
 from common.revocations import Announcer
@@ -25,6 +25,7 @@ from .repository import (
     DocumentRepository,
     LiveRepository,
     OperationRepository,
+    PurgeRepository,
     RootRepository,
     TreeRepository,
     WaveRepository,
@@ -33,6 +34,7 @@ from .service import (
     AccessService,
     Bench,
     BranchService,
+    Caretaker,
     ContentService,
     DepartureService,
     DocumentService,
@@ -40,6 +42,7 @@ from .service import (
     LiveService,
     OperationService,
     Placer,
+    PurgeService,
     Terms,
     TextService,
     Verbs,
@@ -66,15 +69,17 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
     platform.chores += ["drop_revocations()", "drop_op_results()", "drop_live_exports()"]
     settings = platform.settings
     assert isinstance(settings, Settings)  # noqa: S101 - main.create() built it
-    yield Resources(
-        BodyStore(
-            FolderStore(settings.objects_dir),
-            inline_below=settings.inline_body_bytes,
-            limit=settings.content_limit_bytes,
-        ),
-        Workbench(),
-        Announcer(SCHEMA, platform.redis, platform.revocations),
-    )
+    async with open_store(
+        settings.object_store,
+        folder=settings.objects_dir,
+        bucket=settings.s3_bucket,
+        region=settings.s3_region,
+        endpoint_url=settings.aws_endpoint_url,
+        kms_key_id=settings.s3_kms_key_id,
+    ) as objects:
+        bodies = BodyStore(objects, inline_below=settings.inline_body_bytes, limit=settings.content_limit_bytes)
+        platform.supervise("caretaker", Caretaker(platform.worker, bodies, settings.trash_days).run())
+        yield Resources(bodies, Workbench(), Announcer(SCHEMA, platform.redis, platform.revocations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class Services:
     branches: BranchService
     document_access: AccessService
     folder_access: AccessService
+    purge: PurgeService
 
 
 async def services(request: Request) -> AsyncIterator[Services]:
@@ -124,12 +130,17 @@ def _bench(own: Resources, access: AccessProjection, transaction: Transaction, u
 
 def _services(own: Resources, access: AccessProjection, transaction: Transaction, user: Principal) -> Services:
     bench = _bench(own, access, transaction, user)
+    branch_repository = BranchRepository(transaction, user)
     branches = BranchService(
-        BranchRepository(transaction, user), bench.roots, bench.documents, bench.folders, bench.placer, own.bodies,
+        branch_repository, bench.roots, bench.documents, bench.folders, bench.placer, own.bodies,
         own.announcer, user,
     )  # fmt: skip
     contents = ContentService(bench.documents, bench.repository, own.bodies, own.workbench)
-    return Services(bench.documents, contents, bench.folders, branches, bench.rules["document"], bench.rules["folder"])
+    purge = PurgeService(
+        PurgeRepository(transaction, user), branch_repository, bench.roots, bench.documents, bench.folders, bench.placer
+    )
+    rules = bench.rules
+    return Services(bench.documents, contents, bench.folders, branches, rules["document"], rules["folder"], purge)
 
 
 # scope="function": with the default scope a failing commit answered 201 (ADR-0004).

@@ -89,6 +89,13 @@ class DocumentTrashedError(ConflictError):
     title = "The document is in the trash"
 
 
+class DocumentNotTrashedError(ConflictError):
+    """Only what is in the trash is deleted for good."""
+
+    code = "document_not_trashed"
+    title = "The document is not in the trash"
+
+
 class OperationKnownError(ConflictError):
     """The operation was carried out before, or is being so: it is answered as it was then."""
 
@@ -136,6 +143,13 @@ class FolderTrashedError(ConflictError):
 
     code = "folder_trashed"
     title = "The folder is in the trash"
+
+
+class FolderNotTrashedError(ConflictError):
+    """Only what is in the trash is deleted for good."""
+
+    code = "folder_not_trashed"
+    title = "The folder is not in the trash"
 
 
 class FolderCycleError(ConflictError):

@@ -79,6 +79,7 @@ class Document(Table, table=True):
         _by_root("ix_document_title", "title", "id", where=_ACTIVE),
         _by_root("ix_document_position", "position", "id", where=text("trashed_at IS NULL AND folder_id IS NULL")),
         _by_root("ix_document_trashed", text("updated_at DESC"), text("id DESC"), where=_TRASHED),
+        Index("ix_document_trashed_at", "trashed_at", postgresql_where=_TRASHED),
         Index("ix_document_trashed_with", "trashed_with", postgresql_where=text("trashed_with IS NOT NULL")),
         Index("ix_document_folder_id", "folder_id", "position", "id"),
     )
@@ -107,6 +108,7 @@ class Folder(Table, table=True):
         ForeignKeyConstraint(["parent_id"], ["documents.folder.id"]),
         Index("ix_folder_parent_id", "parent_id", "position", "id"),
         Index("ix_folder_workspace_id", "workspace_id", "position", "id"),
+        Index("ix_folder_trashed_at", "trashed_at", postgresql_where=_TRASHED),
     )
 
 
@@ -167,6 +169,21 @@ class Version(Table, table=True):
         ForeignKeyConstraint(["workspace_id", "body_sha256"], ["documents.body.workspace_id", "documents.body.sha256"]),
         Index("ix_version_body", "workspace_id", "body_sha256"),
     )
+
+
+class Purged(Table, table=True):
+    """Ids of what was deleted for good: a device that was away for long does not make it anew."""
+
+    id: UUID = Field(primary_key=True)
+    purged_at: datetime = _time(nullable=False, server_default=_NOW)
+
+
+class Garbage(Table, table=True):
+    """Bodies that may have no version any more; `taken`: its row is gone, its object is being removed."""
+
+    workspace_id: UUID = Field(primary_key=True)
+    sha256: str = Field(sa_column=Column(Text, primary_key=True))
+    taken: bool = Field(index=True, sa_column_kwargs={"server_default": text("false")})
 
 
 class LiveExport(Table, table=True):

@@ -71,6 +71,10 @@ class BodyStore:
         """Keep a large body in another workspace, too. Raises `ObjectStoreUnavailableError`, `BodyMissingError`."""
         await self._objects.put(_key(target, sha256), await self._fetch(_key(source, sha256)))
 
+    async def remove(self, workspace_id: UUID, sha256: str) -> None:
+        """Delete a large body nothing refers to. Raises `ObjectStoreUnavailableError`."""
+        await self._objects.delete(_key(workspace_id, sha256))
+
     async def read(self, stored: dict[str, Any]) -> bytes:
         """Content of a row with workspace_id, body_sha256, size, data; hold no transaction if `data` is None.
 

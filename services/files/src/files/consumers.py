@@ -1,12 +1,20 @@
 """Events in, one service call each."""
 
 from common.access import Projections
-from common.contracts.documents import DocumentCreated, DocumentRestored, DocumentTrashed, DocumentUpdated
+from common.contracts.documents import (
+    DocumentCreated,
+    DocumentPurged,
+    DocumentRestored,
+    DocumentTrashed,
+    DocumentUpdated,
+)
 from common.messaging import Subscriber
 
 from .dependencies import place
 
-DOCUMENTS = tuple(event.type for event in (DocumentCreated, DocumentUpdated, DocumentTrashed, DocumentRestored))
+DOCUMENTS = tuple(
+    event.type for event in (DocumentCreated, DocumentUpdated, DocumentTrashed, DocumentRestored, DocumentPurged)
+)
 
 subscribers = [*Projections("files").subscribers, Subscriber(DOCUMENTS, place)]
 """Documents that something is attached to: where they lie."""

@@ -1,7 +1,7 @@
 """Wiring: what this service holds, and the service objects of one request."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
@@ -9,8 +9,8 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from common.auth import Principal
-from common.contracts.documents import DocumentCreated, DocumentState
-from common.database import Transaction
+from common.contracts.documents import DocumentCreated, DocumentPurged, DocumentState
+from common.database import Database, Transaction
 from common.dependencies import authenticate
 from common.idempotency import IdempotencyKey, repeatable
 from common.messaging import Envelope, read
@@ -27,6 +27,7 @@ from .service import (
     Examiner,
     FileService,
     Grace,
+    Inventory,
     Placements,
     Places,
     Terms,
@@ -36,6 +37,7 @@ from .settings import Settings
 
 SCHEMA = "files"
 OBJECTS = "/v1/files/objects"
+CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +57,7 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
     assert isinstance(settings, Settings)  # noqa: S101 - main.create() built it
     workshop = Workshop()
     scanner = open_scanner(settings.clamav_host, settings.clamav_port)
-    async with open_store(
-        settings.object_store,
-        folder=settings.objects_dir,
-        signed_base_url=settings.issuer + OBJECTS,
-        url_keys=[key.encode() for key in settings.url_keys.get_secret_value().split(",")],
-        bucket=settings.s3_bucket,
-        region=settings.s3_region,
-        endpoint_url=settings.aws_endpoint_url,
-        kms_key_id=settings.s3_kms_key_id,
-        cloudfront_url=settings.cloudfront_url,
-        cloudfront_key_pair_id=settings.cloudfront_key_pair_id,
-        cloudfront_private_key=settings.cloudfront_private_key.get_secret_value(),
-    ) as store:
+    async with _store(settings) as store:
         examiner = Examiner(platform.worker, store, workshop, scanner)
         grace = Grace(settings.orphan_hours, settings.unused_hours)
         platform.supervise("examiner", examiner.run())
@@ -81,6 +71,35 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
             )
         finally:
             await workshop.close()
+
+
+@asynccontextmanager
+async def inventory(grace_seconds: float) -> AsyncIterator[Inventory]:
+    """A comparison of store and tables, by a process of its own."""
+    settings = Settings()
+    worker = Database(settings.worker_database_url.get_secret_value(), max_size=1, timeout=CONNECT_SECONDS)
+    await worker.open()
+    try:
+        async with _store(settings) as store:
+            yield Inventory(worker, store, grace_seconds)
+    finally:
+        await worker.close()
+
+
+def _store(settings: Settings) -> AbstractAsyncContextManager[FileStore]:
+    return open_store(
+        settings.object_store,
+        folder=settings.objects_dir,
+        signed_base_url=settings.issuer + OBJECTS,
+        url_keys=[key.encode() for key in settings.url_keys.get_secret_value().split(",")],
+        bucket=settings.s3_bucket,
+        region=settings.s3_region,
+        endpoint_url=settings.aws_endpoint_url,
+        kms_key_id=settings.s3_kms_key_id,
+        cloudfront_url=settings.cloudfront_url,
+        cloudfront_key_pair_id=settings.cloudfront_key_pair_id,
+        cloudfront_private_key=settings.cloudfront_private_key.get_secret_value(),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +177,8 @@ async def place(transaction: Transaction, events: Sequence[Envelope]) -> None:
         if source in attached:
             await documents.place([_head(told)], only_known=False)
             await blobs.copy_attachments(source, told.document_id, actor)
+    if purged := [event.aggregate_id for event in events if event.type == DocumentPurged.type]:
+        await blobs.purge(purged)
 
 
 def _head(told: DocumentState) -> dict[str, Any]:

@@ -1,30 +1,24 @@
 """Settings of files, read from `FILES_*` and `MDC_*`."""
 
-from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from common.settings import CommonSettings
+from common.objects.settings import ObjectStoreSettings
 
 GIB = 1024**3
 SHORTEST_KEY = 32
 
 
-class Settings(CommonSettings):
+class Settings(ObjectStoreSettings):
     """What files can be told."""
 
     service = "files"
 
-    object_store: Literal["folder", "s3"] = Field(default="folder", description="Where bytes are kept")
-    objects_dir: Path | None = Field(default=None, description="Folder of the local object store")
     url_keys: SecretStr = Field(
         default=SecretStr(""),
         description="Keys that sign URLs of the local store, separated by commas: the first signs, all are honoured",
     )
-    s3_bucket: str = Field(default="", description="S3: bucket")
-    s3_region: str = Field(default="", description="S3: region")
-    s3_kms_key_id: str | None = Field(default=None, description="S3: KMS key that encrypts what is stored")
     cloudfront_url: str | None = Field(default=None, description="Base URL of downloads; without, S3's own")
     cloudfront_key_pair_id: str = Field(default="", description="Public key CloudFront knows our signatures by")
     cloudfront_private_key: SecretStr = Field(default=SecretStr(""), description="PEM of the RSA key that signs")
@@ -43,9 +37,7 @@ class Settings(CommonSettings):
         return value
 
     @model_validator(mode="after")
-    def _one_store(self) -> Self:
-        if self.object_store == "folder" and not (self.objects_dir and self.url_keys.get_secret_value()):
-            raise ValueError("a folder as object store needs OBJECTS_DIR and URL_KEYS")
-        if self.object_store == "s3" and not (self.s3_bucket and self.s3_region):
-            raise ValueError("S3 as object store needs S3_BUCKET and S3_REGION")
+    def _signs(self) -> Self:
+        if self.object_store == "folder" and not self.url_keys.get_secret_value():
+            raise ValueError("a folder as object store needs URL_KEYS")
         return self

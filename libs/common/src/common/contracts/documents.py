@@ -62,6 +62,12 @@ class DocumentRestored(DocumentState):
     type = "documents.document.restored.v1"
 
 
+class DocumentPurged(DocumentState):
+    """Deleted for good, with all its versions: nothing of this id comes after."""
+
+    type = "documents.document.purged.v1"
+
+
 class FolderState(Event):
     """A folder after the change; what it was before, if it came from another root or workspace."""
 
@@ -100,6 +106,12 @@ class FolderRestored(FolderState):
     """Taken out of the trash."""
 
     type = "documents.folder.restored.v1"
+
+
+class FolderPurged(FolderState):
+    """Deleted for good: nothing of this id comes after."""
+
+    type = "documents.folder.purged.v1"
 
 
 def root_aggregate(root_id: UUID) -> UUID:

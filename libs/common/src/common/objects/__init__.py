@@ -18,7 +18,7 @@ from common.objects.errors import (
 )
 from common.objects.folder import FolderStore
 from common.objects.folder_files import FolderFileStore
-from common.objects.store import KEY, FileStore, ObjectStore, Part, Served, Signed, Stored
+from common.objects.store import KEY, FileStore, ObjectStore, Part, Served, Signed, Stored, Unfinished
 
 __all__ = [
     "KEY",
@@ -36,6 +36,7 @@ __all__ = [
     "Served",
     "Signed",
     "Stored",
+    "Unfinished",
     "UrlExpiredError",
     "UrlInvalidError",
     "UrlMethodError",

@@ -8,9 +8,10 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from stat import S_IMODE, S_ISGID
 from typing import Final
 
 WRITING: Final = ".writing"
@@ -53,7 +54,11 @@ class Draft:
         return copied
 
     def publish(self, path: Path) -> None:
-        """Give it this name. Raises `FileExistsError` if that is taken."""
+        """Give it this name, and to the group of a folder with the set-group-ID bit the right to read it.
+
+        Raises `FileExistsError` if the name is taken.
+        """
+        self._share(path.parent)
         self._sync()
         os.link(self._path, path)  # a rename would replace what is there
         sync_folder(path.parent)
@@ -75,6 +80,12 @@ class Draft:
             os.posix_fadvise(self._file.fileno(), self._flushed, size - self._flushed, os.POSIX_FADV_DONTNEED)
             self._flushed = size
 
+    def _share(self, folder: Path) -> None:
+        found = folder.stat()
+        if found.st_mode & S_ISGID:
+            os.fchown(self._file.fileno(), -1, found.st_gid)
+            os.fchmod(self._file.fileno(), 0o640)
+
     def _sync(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -88,11 +99,14 @@ def aside(root: Path) -> Path:
 
 
 def make_folders(root: Path, folder: Path) -> None:
-    """Make `folder` and those between it and `root`, durably."""
+    """Make `folder` and those between it and `root`, durably; below a shared one (`Draft.publish`) as open as that."""
     if folder == root or folder.is_dir():
         return
     make_folders(root, folder.parent)
     folder.mkdir(exist_ok=True)
+    mode = folder.parent.stat().st_mode
+    if mode & S_ISGID:
+        folder.chmod(S_IMODE(mode))
     sync_folder(folder.parent)
 
 
@@ -113,13 +127,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(root: Path, older_than_seconds: float) -> None:
-    """Remove what killed writers left and nobody has written to for so long."""
+def left_behind(root: Path, older_than_seconds: float) -> Iterator[Path]:
+    """What killed writers left and nobody has written to for so long."""
     before = time.time() - older_than_seconds
     for left in (root / WRITING).glob("*"):
         with suppress(FileNotFoundError):
-            if left.stat().st_mtime >= before:
-                continue
+            if left.stat().st_mtime < before:
+                yield left
+
+
+def sweep(root: Path, older_than_seconds: float) -> None:
+    """Remove `left_behind`."""
+    for left in left_behind(root, older_than_seconds):
+        with suppress(FileNotFoundError):
             if left.is_dir():
                 shutil.rmtree(left)
             else:

@@ -81,6 +81,11 @@ class FolderStore:
             for one in stored:
                 yield one
 
+    async def left_behind(self, older_than_seconds: float) -> list[str]:
+        """Names of what killed writers left and nobody has written to for so long."""
+        found = await in_thread(lambda: list(durable.left_behind(self._root, older_than_seconds)))
+        return [path.relative_to(self._root).as_posix() for path in found]
+
     async def sweep(self, older_than_seconds: float) -> None:
         """Remove what killed writers left and nobody has written to for so long."""
         await in_thread(durable.sweep, self._root, older_than_seconds)

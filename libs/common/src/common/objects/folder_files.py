@@ -14,7 +14,7 @@ from common.objects.errors import (
 )
 from common.objects.folder import FolderStore, in_thread
 from common.objects.links import Download, Links, ObjectWrite, PartWrite, Permit
-from common.objects.store import CHUNK_BYTES, Part, Served, Signed, checked, checked_number
+from common.objects.store import CHUNK_BYTES, Part, Served, Signed, Unfinished, checked, checked_number
 from common.objects.uploads import Uploads, etag
 
 
@@ -42,11 +42,11 @@ class FolderFileStore(FolderStore):
         """See `FileStore.abort`."""
         await in_thread(self._uploads.abort, checked(key), upload)
 
-    async def unfinished(self, prefix: str) -> AsyncIterator[tuple[str, str]]:
+    async def unfinished(self, prefix: str) -> AsyncIterator[Unfinished]:
         """See `FileStore.unfinished`."""
-        for key, upload in await in_thread(lambda: list(self._uploads.unfinished())):
-            if key.startswith(prefix):
-                yield key, upload
+        for one in await in_thread(lambda: list(self._uploads.unfinished())):
+            if one.key.startswith(prefix):
+                yield one
 
     async def sign_put(self, key: str, size: int, sha256: bytes, seconds: int) -> Signed:
         """See `FileStore.sign_put`."""

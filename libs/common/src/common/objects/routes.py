@@ -18,6 +18,10 @@ _POLICY: Final = "default-src 'none'; img-src 'self'; media-src 'self'; object-s
 SANDBOX: Final = f"{_POLICY}; sandbox"
 UNBOXED: Final = {"application/pdf": _POLICY}
 """Browsers show no PDF in a sandbox; it has no scripts of our origin."""
+OFFER: Final = ("x-sendfile-type", "X-Accel-Redirect")
+"""Set by a gateway that reaches the folder and sends objects itself, and never passed on from a client."""
+SENT_OBJECTS: Final = "/_gateway/objects/"
+"""Where such a gateway, and it alone, finds them."""
 
 
 def routes(prefix: str, store: Callable[[Request], Any]) -> APIRouter:
@@ -73,16 +77,25 @@ async def _download(files: FolderFileStore, permit: Download, expires: int, requ
         return Response(status_code=304, headers=headers)
     resumed = request.headers.get("if-range", etag) == etag
     part = wanted(request.headers.get("range"), stored.size) if resumed else None
-    start, stop = part or (0, stored.size)
     headers |= {
         "Content-Type": permit.content_type,
         "Content-Disposition": permit.disposition,
-        "Content-Length": str(stop - start),
         "Content-Security-Policy": UNBOXED.get(permit.content_type, SANDBOX),
     }
+    head = bool(request.scope.get(HEAD))
+    if not head and _gateway_sends(request, part):
+        return Response(headers=headers | {"X-Accel-Redirect": SENT_OBJECTS + permit.key})
+    start, stop = part or (0, stored.size)
+    headers["Content-Length"] = str(stop - start)
     if part:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size}"
     status = 206 if part else 200
-    if request.scope.get(HEAD):
+    if head:
         return Response(status_code=status, headers=headers)
     return StreamingResponse(files.read(permit.key, start, stop), status, headers)
+
+
+def _gateway_sends(request: Request, part: tuple[int, int] | None) -> bool:
+    """Whether the gateway offers to, and will understand the request as we do: a range we serve, or none at all."""
+    name, offer = OFFER
+    return request.headers.get(name) == offer and ("range" in request.headers) == (part is not None)

@@ -19,7 +19,7 @@ from common.objects.errors import (
     ObjectStoreUnavailableError,
     PartsMismatchError,
 )
-from common.objects.store import CHUNK_BYTES, Part, Served, Signed, Stored, checked, checked_number
+from common.objects.store import CHUNK_BYTES, Part, Served, Signed, Stored, Unfinished, checked, checked_number
 
 LOST: Final = (BotoCoreError, AiohttpError, OSError, TimeoutError)
 CONNECT_SECONDS: Final = 2
@@ -145,11 +145,11 @@ class S3Store:
         with suppress(ObjectMissingError), _s3_calls():
             await self._client.abort_multipart_upload(**self._upload(key, upload))
 
-    async def unfinished(self, prefix: str) -> AsyncIterator[tuple[str, str]]:
+    async def unfinished(self, prefix: str) -> AsyncIterator[Unfinished]:
         """See `FileStore.unfinished`."""
         async for page in self._pages("list_multipart_uploads", prefix):
             for item in page.get("Uploads", ()):
-                yield item["Key"], item["UploadId"]
+                yield Unfinished(item["Key"], item["UploadId"], item["Initiated"].timestamp())
 
     async def sign_put(self, key: str, size: int, sha256: bytes, seconds: int) -> Signed:
         """See `FileStore.sign_put`; S3 refuses a body of another size (403), hash (400) and a second write (412)."""

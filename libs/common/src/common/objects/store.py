@@ -34,6 +34,16 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An upload in parts that was begun and neither completed nor aborted."""
+
+    key: str
+    upload: str
+    begun: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Signed:
     """A request that whoever holds it may make until it expires, and no other."""
 
@@ -99,8 +109,8 @@ class FileStore(ObjectStore, Protocol):
     async def abort(self, key: str, upload: str) -> None:
         """Forget the upload and its parts; may be repeated, also after `complete`."""
 
-    def unfinished(self, prefix: str) -> AsyncIterator[tuple[str, str]]:
-        """Key and upload of all that were begun and neither completed nor aborted."""
+    def unfinished(self, prefix: str) -> AsyncIterator[Unfinished]:
+        """All uploads in parts whose keys begin so, in no promised order."""
 
     async def sign_put(self, key: str, size: int, sha256: bytes, seconds: int) -> Signed:
         """Sign for these bytes only; if there is an object, the request is refused (412)."""

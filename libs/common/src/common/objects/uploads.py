@@ -12,7 +12,7 @@ from typing import Final
 
 from common.objects.durable import Draft, aside, make_folders, remove_folder, sync_folder
 from common.objects.errors import ObjectMissingError, PartsMismatchError
-from common.objects.store import Part
+from common.objects.store import Part, Unfinished
 
 UPLOADS: Final = ".uploads"
 """Not a name an object can have."""
@@ -65,13 +65,14 @@ class Uploads:
         with suppress(ObjectMissingError):
             remove_folder(self._root, self._of(key, upload))
 
-    def unfinished(self) -> Iterator[tuple[str, str]]:
-        """Key and upload of all."""
+    def unfinished(self) -> Iterator[Unfinished]:
+        """All that there are."""
         if not self._root.is_dir():
             raise NotADirectoryError(self._root)
         for folder in self._folder.glob("*"):
             with suppress(FileNotFoundError):  # it has just been completed
-                yield (folder / MANIFEST).read_text(), folder.name
+                manifest = folder / MANIFEST
+                yield Unfinished(manifest.read_text(), folder.name, manifest.stat().st_mtime)
 
     def _of(self, key: str, upload: str) -> Path:
         folder = self._folder / upload

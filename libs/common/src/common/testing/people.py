@@ -53,20 +53,20 @@ class People:
                 "VALUES (%s, %s, %s, %s, 1)",
                 (user_id, email, name, NO_PASSWORD),
             )
-        return await self._signed_in(user_id, email)
+            return await self._signed_in(connection, user_id, email)
 
     async def sign_in(self, person: Person) -> Person:
         """The same person in another session."""
-        return await self._signed_in(person.id, person.email)
-
-    async def _signed_in(self, user_id: UUID, email: str) -> Person:
-        session_id = uuid7()
         async with await psycopg.AsyncConnection.connect(self._owner_url) as connection:
-            await connection.execute(
-                "INSERT INTO auth_gateway.session (id, user_id, amr, generation, refresh_hash, expires_at) "
-                "VALUES (%s, %s, 'pwd', 1, '\\x00', now() + interval '1 day')",
-                (session_id, user_id),
-            )
+            return await self._signed_in(connection, person.id, person.email)
+
+    async def _signed_in(self, connection: psycopg.AsyncConnection[Any], user_id: UUID, email: str) -> Person:
+        session_id = uuid7()
+        await connection.execute(
+            "INSERT INTO auth_gateway.session (id, user_id, amr, generation, refresh_hash, expires_at) "
+            "VALUES (%s, %s, 'pwd', 1, '\\x00', now() + interval '1 day')",
+            (session_id, user_id),
+        )
         issuer = self._fleet["auth-gateway"].app.state.resources.issuer
         token: str = issuer.issue(user_id, session_id, amr=["pwd"], email_verified=False)
         return Person(user_id, email, session_id, token, self.client(token))

@@ -127,6 +127,13 @@ class LiveRepository:
         )
         return [row["id"] for row in rows if row["behind"]]
 
+    async def purge(self, documents: Sequence[UUID]) -> None:
+        """Forget live documents whose documents were deleted for good, with all that was ever typed in them."""
+        if documents:
+            await self._transaction.execute(
+                "DELETE FROM collab.document WHERE id = ANY(%(ids)s)", {"ids": list(documents)}
+            )
+
     async def lease(self, document_id: UUID, holder: UUID, seconds: float) -> Row | None:
         """Be the one who carries a document to and from its versions, for some time; None if somebody else is."""
         return await self._transaction.one(

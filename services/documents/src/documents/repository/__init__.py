@@ -4,6 +4,7 @@ from .branches import BranchRepository
 from .documents import DocumentRepository, Write
 from .live import Exported, LiveRepository
 from .operations import OperationRepository, claim_of
+from .purge import PurgeRepository
 from .roots import Root, RootRepository
 from .tree import TreeRepository
 from .waves import Plain, WaveRepository
@@ -15,6 +16,7 @@ __all__ = [
     "LiveRepository",
     "OperationRepository",
     "Plain",
+    "PurgeRepository",
     "Root",
     "RootRepository",
     "TreeRepository",

@@ -22,6 +22,7 @@ from ..dependencies import Branches, Contents, Documents, Key, RequestServices, 
 from ..schemas import (
     ContentEdit,
     ContentWrite,
+    Deletion,
     DocumentCreate,
     DocumentDuplicate,
     DocumentMove,
@@ -30,7 +31,6 @@ from ..schemas import (
     DocumentSaved,
     DocumentUpdate,
     Include,
-    NoQuery,
     Sort,
     State,
     VersionPage,
@@ -167,10 +167,13 @@ async def duplicate_document(document_id: UUID, body: DocumentDuplicate, branche
 
 @router.delete("/{document_id}", status_code=204)
 async def trash_document(
-    document_id: UUID, documents: Documents, version: SeenVersion, _query: Annotated[NoQuery, Query()]
+    document_id: UUID, found: RequestServices, version: SeenVersion, how: Annotated[Deletion, Query()]
 ) -> Response:
-    """Move to the trash, from which `restore` takes it back."""
-    await documents.trash(document_id, base=version)
+    """Move to the trash, from which `restore` takes it back; `?permanent=true` deletes for good what is there."""
+    if how.permanent:
+        await found.purge.document(document_id, base=version)
+    else:
+        await found.documents.trash(document_id, base=version)
     return Response(status_code=204)
 
 

@@ -16,6 +16,7 @@ from common.preconditions import RequiredVersion, SeenVersion, etag, not_modifie
 from .. import schemas
 from ..dependencies import Branches, Folders, Key, RequestServices
 from ..schemas import (
+    Deletion,
     FolderCreate,
     FolderDuplicate,
     FolderMove,
@@ -23,7 +24,6 @@ from ..schemas import (
     FolderRead,
     FolderTree,
     FolderUpdate,
-    NoQuery,
     State,
 )
 from ..service.placing import MAX_DEPTH
@@ -104,10 +104,13 @@ async def duplicate_folder(folder_id: UUID, body: FolderDuplicate, branches: Bra
 
 @router.delete("/{folder_id}", status_code=204)
 async def trash_folder(
-    folder_id: UUID, folders: Folders, version: SeenVersion, _query: Annotated[NoQuery, Query()]
+    folder_id: UUID, found: RequestServices, version: SeenVersion, how: Annotated[Deletion, Query()]
 ) -> Response:
-    """Move to the trash with all that lies in it."""
-    await folders.trash(folder_id, base=version)
+    """Move to the trash with all that lies in it; `?permanent=true` deletes for good what is there."""
+    if how.permanent:
+        await found.purge.folder(folder_id, base=version)
+    else:
+        await found.folders.trash(folder_id, base=version)
     return Response(status_code=204)
 
 

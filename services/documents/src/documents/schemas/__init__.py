@@ -205,8 +205,10 @@ class ContentEdit(RequestBody):
     edits: Annotated[list[ContentChange], Field(min_length=1, max_length=500)]
 
 
-class NoQuery(RequestBody):
-    """No query parameter: one that means something elsewhere is refused, not ignored."""
+class Deletion(RequestBody):
+    """How something is deleted."""
+
+    permanent: bool = Field(default=False, description="For good, once it is in the trash")
 
 
 class DocumentRead(BaseModel):

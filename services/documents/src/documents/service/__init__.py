@@ -2,6 +2,7 @@
 
 from .access import AccessService
 from .branches import BranchService
+from .caretaker import Caretaker
 from .contents import ContentService, Saved, Terms
 from .departures import DepartureService
 from .documents import DocumentService
@@ -9,6 +10,7 @@ from .folders import FolderService
 from .live import LiveService
 from .operations import Bench, OperationService
 from .placing import Placer
+from .purge import PurgeService
 from .texts import TextService
 from .verbs import Verbs
 from .workbench import Workbench
@@ -17,6 +19,7 @@ __all__ = [
     "AccessService",
     "Bench",
     "BranchService",
+    "Caretaker",
     "ContentService",
     "DepartureService",
     "DocumentService",
@@ -24,6 +27,7 @@ __all__ = [
     "LiveService",
     "OperationService",
     "Placer",
+    "PurgeService",
     "Saved",
     "Terms",
     "TextService",

@@ -179,11 +179,11 @@ class FolderService:
         What the caller may not see in it stays, and is found at the top by those who may. Raises
         `ContentsProtectedError` if there is something the caller may see but not delete.
         """
-        head = await self._locked(folder_id, Action.DELETE)
+        head = await self.locked(folder_id, Action.DELETE)
         check_unchanged(head, base)
         if head["trashed_at"]:
             return
-        folders = [row["id"] for row in await self._tree.subtree(folder_id)]
+        folders = await self.all_within(folder_id)
         await self._check_contents(folders, None)
         await self._tree.trash(folders, folder_id)
 
@@ -192,12 +192,12 @@ class FolderService:
 
         If the folder it lay in is in the trash, it comes back in the nearest one above that is not; to the same people.
         """
-        head = await self._locked(folder_id, Action.DELETE)
+        head = await self.locked(folder_id, Action.DELETE)
         check_unchanged(head, base)
         if not head["trashed_at"]:
             return head
         tag = head["trashed_with"]
-        folders = [row["id"] for row in await self._tree.subtree(folder_id)]
+        folders = await self.all_within(folder_id)
         await self._check_contents(folders, tag)
         await self._tree.restore(folders, tag)
         place = await self._placer.place_left(head["workspace_id"], head["parent_id"])
@@ -233,11 +233,15 @@ class FolderService:
             detail = "changed by somebody else: " + ", ".join(stale)
             raise VersionStaleError(detail, fields=stale, version=head["version"])
 
-    async def _locked(self, folder_id: UUID, action: Action) -> Row:
+    async def locked(self, folder_id: UUID, action: Action) -> Row:
         """The folder, once nobody else changes the tree."""
         seen = permitted(await self.get(folder_id), action)
         await self._tree.lock(seen["workspace_id"])
         return check_unmoved(await self.require_for_update(folder_id, action), seen)
+
+    async def all_within(self, folder_id: UUID) -> list[UUID]:
+        """A folder and all folders below it that the caller sees."""
+        return [row["id"] for row in await self._tree.subtree(folder_id)]
 
     async def require_for_update(self, folder_id: UUID, action: Action) -> Row:
         """Head, locked. Raises `FolderNotFoundError`, `ActionForbiddenError`."""

@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from common.contracts.files import AttachmentAdded, FileDeleted, FileExamined, FileState, FileUpdated
+from common.contracts.files import (
+    AttachmentAdded,
+    AttachmentRemoved,
+    FileDeleted,
+    FileExamined,
+    FileState,
+    FileUpdated,
+)
 from common.database import Row, Transaction
 from common.messaging.outbox import record
 
@@ -30,6 +37,14 @@ class BlobRepository:
             {"n": limit, "seconds": seconds},
         )
 
+    async def renew(self, row: Row, seconds: int) -> None:
+        """Whoever examines it goes on, for so long at least."""
+        await self.transaction.execute(
+            "UPDATE files.blob SET due_at = now() + make_interval(secs => %(seconds)s) "
+            "WHERE workspace_id = %(workspace_id)s AND sha256 = %(sha256)s AND due_at IS NOT NULL",
+            {**row, "seconds": seconds},
+        )
+
     async def put_off(self, row: Row, seconds: int) -> None:
         """Examine it later."""
         await self.transaction.execute(
@@ -39,14 +54,22 @@ class BlobRepository:
         )
 
     async def examined(self, row: Row, facts: Mapping[str, Any], pages: Sequence[Mapping[str, Any]]) -> None:
-        """Keep what was found; the files that have these bytes say so."""
+        """Keep what was found, unless the bytes were collected meanwhile; the files that have them say so."""
+        # Files before bytes, as whoever deletes a file: else the two could wait for each other.
         await self.transaction.execute(
+            "SELECT FROM files.file WHERE workspace_id = %(workspace_id)s AND sha256 = %(sha256)s ORDER BY id "
+            "FOR UPDATE",
+            row,
+        )
+        kept = await self.transaction.execute(
             "UPDATE files.blob SET state = %(state)s, problem = %(problem)s, media_type = %(media_type)s, "
             "width = %(width)s, height = %(height)s, pages = %(pages)s, tokens = %(tokens)s, "
             "thumbnails = %(thumbnails)s::integer[], due_at = NULL "
             "WHERE workspace_id = %(workspace_id)s AND sha256 = %(sha256)s",
             {**row, **facts},
         )
+        if not kept.rowcount:
+            return
         await self.transaction.execute(
             "DELETE FROM files.page WHERE workspace_id = %(workspace_id)s AND sha256 = %(sha256)s", row
         )
@@ -92,6 +115,29 @@ class BlobRepository:
                 self.transaction, SCHEMA, AttachmentAdded(**row, **place), aggregate_id=row["attachment_id"],
                 aggregate_version=1, principal=None,
             )  # fmt: skip
+
+    async def purge(self, documents: Sequence[UUID]) -> None:
+        """Documents were deleted for good: so are the files attached to nothing else, and what was to be read along."""
+        removed = await self.transaction.all(
+            "DELETE FROM files.attachment a USING files.document d WHERE a.document_id = ANY(%(ids)s) "
+            "AND d.id = a.document_id "
+            "RETURNING a.id AS attachment_id, a.file_id, a.document_id, d.workspace_id, d.access_root_id",
+            {"ids": list(documents)},
+        )
+        for row in removed:
+            await record(
+                self.transaction, SCHEMA, AttachmentRemoved(**row), aggregate_id=row["attachment_id"],
+                aggregate_version=2, principal=None,
+            )  # fmt: skip
+        deleted = await self.transaction.all(
+            "DELETE FROM files.file f USING files.blob b WHERE f.id = ANY(%(ids)s) AND NOT f.loose "
+            "AND NOT EXISTS (SELECT 1 FROM files.attachment o WHERE o.file_id = f.id) "
+            f"AND (b.workspace_id, b.sha256) = (f.workspace_id, f.sha256) RETURNING {_TOLD}",
+            {"ids": [row["file_id"] for row in removed]},
+        )
+        for row in deleted:
+            await self._tell(FileDeleted, {**row, "version": row["version"] + 1})
+        await self.transaction.execute("DELETE FROM files.document WHERE id = ANY(%(ids)s)", {"ids": list(documents)})
 
     async def follow(self, document_id: UUID, workspace_id: UUID) -> None:
         """A document went to another workspace: files attached only there go along, and count there."""
@@ -147,16 +193,6 @@ class BlobRepository:
         for row in rows:
             await self._tell(FileDeleted, {**row, "version": row["version"] + 1})
         return len(rows)
-
-    async def mark_unused(self, limit: int) -> None:
-        """Note since when no file has some bytes; those that have one again are used."""
-        await self.transaction.execute(
-            "UPDATE files.blob b SET unused_at = CASE WHEN b.unused_at IS NULL THEN now() END "
-            "WHERE (b.workspace_id, b.sha256) IN (SELECT c.workspace_id, c.sha256 FROM files.blob c "
-            "WHERE (c.unused_at IS NULL) = NOT EXISTS (SELECT 1 FROM files.file f "
-            "WHERE (f.workspace_id, f.sha256) = (c.workspace_id, c.sha256)) LIMIT %(n)s)",
-            {"n": limit},
-        )
 
     async def drop_unused(self, hours: int, limit: int) -> None:
         """Forget bytes no file has had for so long; their object is garbage if no other workspace has it."""

@@ -70,29 +70,42 @@ class FileRepository:
         return [row for row in map(_with_role, rows) if row]
 
     async def same_bytes(self, workspace_id: UUID, sha256: bytes, size: int) -> bool:
-        """Whether the caller may read a good file of the workspace with these bytes."""
+        """Whether the caller may read a good file of the workspace with these bytes, which then stay for now."""
         row = await self.transaction.one(
-            f"SELECT true FROM {_FROM} WHERE f.workspace_id = %(workspace)s AND f.sha256 = %(sha256)s "
-            "AND b.size = %(size)s AND b.state <> 'rejected' LIMIT 1",
+            f"SELECT files.hold_bytes(f.workspace_id, f.sha256) AS held FROM {_FROM} "
+            "WHERE f.workspace_id = %(workspace)s AND f.sha256 = %(sha256)s AND b.size = %(size)s "
+            "AND b.state <> 'rejected' LIMIT 1",
             {"workspace": workspace_id, "sha256": sha256, "size": size},
         )
-        return row is not None
+        return row is not None and bool(row["held"])
 
     async def keep_bytes(self, workspace_id: UUID, sha256: bytes, blob: Mapping[str, Any]) -> bool:
-        """Note verified bytes, to be examined; False if the workspace has them already, under another key."""
+        """Note verified bytes, to be examined; False if the workspace has them already, under another key.
+
+        Either way nobody collects them before the transaction ends.
+        """
+        row = {"workspace": workspace_id, "sha256": sha256, **blob}
+        while not await self._note_bytes(row):
+            if await self._hold_bytes(row):
+                return False
+        await self.transaction.execute(
+            "UPDATE files.quota SET used = used + %(size)s WHERE workspace_id = %(workspace)s", row
+        )
+        return True
+
+    async def _note_bytes(self, row: Row) -> bool:
         cursor = await self.transaction.execute(
             "INSERT INTO files.blob (workspace_id, sha256, object_key, size, media_type, state, due_at) "
             "VALUES (%(workspace)s, %(sha256)s, %(object_key)s, %(size)s, %(media_type)s, 'scanning', now()) "
             "ON CONFLICT DO NOTHING",
-            {"workspace": workspace_id, "sha256": sha256, **blob},
+            row,
         )
-        if not cursor.rowcount:
-            return False
-        await self.transaction.execute(
-            "UPDATE files.quota SET used = used + %(size)s WHERE workspace_id = %(workspace)s",
-            {"workspace": workspace_id, "size": blob["size"]},
-        )
-        return True
+        return cursor.rowcount > 0
+
+    async def _hold_bytes(self, row: Row) -> bool:
+        """False if they were collected a moment ago."""
+        found = await self.transaction.one("SELECT files.hold_bytes(%(workspace)s, %(sha256)s) AS held", row)
+        return found is not None and bool(found["held"])
 
     async def create(self, file: Mapping[str, Any], document_id: UUID | None) -> Row:
         """Insert a file whose bytes are kept, attached if it is for a document. Raises `FileIdTakenError`."""

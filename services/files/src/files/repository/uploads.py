@@ -16,10 +16,10 @@ _RELEASE: Final = (
     "UPDATE files.quota q SET reserved = q.reserved - over.size FROM over WHERE q.workspace_id = over.workspace_id"
 )
 _DISCARD: Final = (
-    "INSERT INTO files.garbage (object_key, store_upload, due_at) SELECT object_key, store_upload, expires_at "
-    "FROM over ON CONFLICT DO NOTHING"
+    "INSERT INTO files.garbage (object_key, store_upload, due_at) SELECT object_key, store_upload, "
+    "expires_at + interval '1 hour' FROM over ON CONFLICT DO NOTHING"
 )
-"""No signed request outlives its upload."""
+"""No signed request begins after its upload has expired, and none takes that long."""
 
 
 class UploadRepository:
@@ -74,6 +74,14 @@ class UploadRepository:
             "leased_until = now() + make_interval(secs => %(seconds)s) WHERE id = %(id)s "
             "AND (state = 'open' AND expires_at > now() OR state = 'verifying' AND leased_until < now()) "
             f"AND {_COUNTED} RETURNING {_UPLOAD}",
+            {"id": upload_id, "holder": holder, "seconds": seconds},
+        )
+
+    async def renew(self, upload_id: UUID, holder: UUID, seconds: int) -> None:
+        """The holder of the lease goes on, for so long at least."""
+        await self.transaction.execute(
+            "UPDATE files.upload SET leased_until = now() + make_interval(secs => %(seconds)s) "
+            "WHERE id = %(id)s AND lease = %(holder)s AND state = 'verifying'",
             {"id": upload_id, "holder": holder, "seconds": seconds},
         )
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from typing import Final
 
 from common.database import Database, DatabaseUnavailableError
-from common.objects import FileStore, FolderStore, ObjectStoreUnavailableError
+from common.objects import FileStore, ObjectStoreUnavailableError
 
 from ..repository import BlobRepository, UploadRepository
+from .inventory import GRACE_SECONDS, Inventory
 from .uploads import remove
 
 log = logging.getLogger(__name__)
@@ -16,8 +18,7 @@ log = logging.getLogger(__name__)
 ROUND_SECONDS: Final = 60.0
 AT_ONCE: Final = 500
 REMEMBERED_DAYS: Final = 30
-DRAFT_SECONDS: Final = 24 * 3600.0
-"""Nobody writes that long without writing anything."""
+SWEEP_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +39,19 @@ class Caretaker:
 
     async def run(self) -> None:
         """Until cancelled."""
+        swept = -SWEEP_SECONDS
         while True:
             try:
                 await self.tidy()
+                if time.monotonic() >= swept + SWEEP_SECONDS:
+                    await self.sweep()
+                    swept = time.monotonic()
             except (DatabaseUnavailableError, ObjectStoreUnavailableError) as error:
                 log.info("not tidied", extra={"fields": {"cause": str(error)}})
             await asyncio.sleep(ROUND_SECONDS)
 
     async def tidy(self) -> None:
         """One round. Raises `DatabaseUnavailableError`, `ObjectStoreUnavailableError`."""
-        if isinstance(self._store, FolderStore):
-            await self._store.sweep(DRAFT_SECONDS)
         async with self._worker.transaction() as transaction:
             uploads = UploadRepository(transaction)
             await uploads.expire(AT_ONCE)
@@ -56,7 +59,6 @@ class Caretaker:
         async with self._worker.transaction() as transaction:
             blobs = BlobRepository(transaction)
             await blobs.drop_orphans(self._grace.orphan_hours, AT_ONCE)
-            await blobs.mark_unused(AT_ONCE)
         async with self._worker.transaction() as transaction:
             blobs = BlobRepository(transaction)
             await blobs.drop_unused(self._grace.unused_hours, AT_ONCE)
@@ -68,3 +70,11 @@ class Caretaker:
         if removed:
             async with self._worker.transaction() as transaction:
                 await BlobRepository(transaction).removed(removed)
+
+    async def sweep(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Remove uploads in parts whose row was never committed, and what killed writers left.
+
+        Raises `DatabaseUnavailableError`, `ObjectStoreUnavailableError`.
+        """
+        inventory = Inventory(self._worker, self._store, grace_seconds)
+        await inventory.sweep(await inventory.lost())

@@ -17,13 +17,12 @@ from ..processing.facts import Facts
 from ..processing.scanner import Scanner, TooLargeToScanError
 from ..processing.workshop import Workshop
 from ..repository import BlobRepository
+from .leases import LEASE_SECONDS, renewed
 
 log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 4
 POLL_SECONDS: Final = 1.0
-LEASE_SECONDS: Final = 300
-"""After which another process tries."""
 AGAIN_SECONDS: Final = 15
 ATTEMPTS: Final = 5
 """After which what cannot be examined is given out without facts, unless it has to be scanned."""
@@ -67,12 +66,17 @@ class Examiner:
 
     async def _examine(self, row: Row) -> None:
         try:
-            found = await self._scan(row)
-            facts = await self._facts(row) if found is None else None
+            async with renewed(lambda: self._renew(row)):
+                found = await self._scan(row)
+                facts = await self._facts(row) if found is None else None
             await self._keep(row, found, facts)
-        except ServiceError as error:
+        except (ServiceError, OSError) as error:  # also of a store that is lost under an open file, and a full disk
             log.warning("not examined", extra={"fields": {"cause": str(error), "object": row["object_key"]}})
             await self._put_off(row)
+
+    async def _renew(self, row: Row) -> None:
+        async with self._worker.transaction() as transaction:
+            await BlobRepository(transaction).renew(row, LEASE_SECONDS)
 
     async def _put_off(self, row: Row) -> None:
         try:

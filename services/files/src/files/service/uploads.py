@@ -34,12 +34,11 @@ from ..repository import FileRepository, UploadRepository
 from ..schemas import URLS_AT_ONCE, UploadCreate
 from .claims import Claim
 from .examination import Examiner
+from .leases import LEASE_SECONDS, renewed
 from .places import Places
 
 log = logging.getLogger(__name__)
 
-LEASE_SECONDS: Final = 300
-"""Longest time a completion may take before somebody else may try."""
 HEAD_BYTES: Final = 8192
 
 
@@ -181,7 +180,8 @@ class CompletionService:
         if upload["state"] == "completed":
             return await self._file_of(upload)
         try:
-            media_type = await self._verified(upload)
+            async with renewed(lambda: self._renew(upload_id, holder)):
+                media_type = await self._verified(upload)
             return await self._keep(upload, holder, media_type)
         except (SizeMismatchError, ChecksumMismatchError, TypeMismatchError) as error:
             await self._end(upload, holder, error.code)
@@ -274,10 +274,15 @@ class CompletionService:
             raise UploadClosedError(state=upload["state"])
         return row
 
+    async def _renew(self, upload_id: UUID, holder: UUID) -> None:
+        async with self._database.transaction(self._principal.user_id) as transaction:
+            await UploadRepository(transaction).renew(upload_id, holder, LEASE_SECONDS)
+
     async def _end(self, upload: Row, holder: UUID, problem: str) -> None:
         async with self._database.transaction(self._principal.user_id) as transaction:
-            await UploadRepository(transaction).end(upload["id"], holder, "failed", problem)
-        await remove(self._store, upload["object_key"], upload["store_upload"])
+            ended = await UploadRepository(transaction).end(upload["id"], holder, "failed", problem)
+        if ended:  # else whoever has the lease now decides
+            await remove(self._store, upload["object_key"], upload["store_upload"])
 
     async def _reopen(self, upload_id: UUID, holder: UUID) -> None:
         try:

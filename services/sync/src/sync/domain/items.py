@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from common.contracts.documents import DocumentPurged, FolderPurged
 from common.messaging import Envelope
 
 from .log import ROOT_CHANGED, Logged, Scope, left_by, scopes_of
@@ -20,6 +21,8 @@ ENTITIES: Final = {
     "auth-gateway.membership": "member",
     "auth-gateway.workspace": "workspace",
 }
+
+PURGED: Final = (DocumentPurged.type, FolderPurged.type)
 
 
 class Key(NamedTuple):
@@ -89,7 +92,8 @@ def _head(key: Key, logged: Logged, seq: int) -> dict[str, Any]:
     event, data = logged.event, logged.event.data
     # What lies in the trash is renamed and moved by events of other kinds; earlier releases did not say so.
     trashed = data.get("trashed", event.type.split(".")[2] == "trashed")
-    reason = "moved" if logged.left else "trashed" if trashed else None
+    purged = event.type in PURGED
+    reason = "moved" if logged.left else "purged" if purged else "trashed" if trashed else None
     gone = reason is not None or bool(data.get("removed")) or event.type.endswith(".deleted.v1")
     row = {
         "scope_kind": key.scope.kind,
@@ -105,7 +109,7 @@ def _head(key: Key, logged: Logged, seq: int) -> dict[str, Any]:
         "op_id": event.extensions.get("opid"),
         "reason": reason or ("removed" if gone else None),
     }
-    if logged.left:  # whoever may read there may not know more than that it went
+    if logged.left or purged:  # whoever may read there may not know more than that it went
         return {**row, "checksum": 0, "content_hash": None, "size": None, "parent_id": None, "title": None, "data": {}}
     content_hash = data.get("content_hash")
     return {

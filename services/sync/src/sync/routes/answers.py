@@ -65,7 +65,7 @@ def change(row: Row, told: Told, places: Mapping[UUID, Scope]) -> dict[str, Any]
     """A row as `Change`, with its text if that came along; of a removal no more than that it went."""
     scope = Scope(row["scope_kind"], row["scope_id"])
     short = {
-        "scope": name_of(scope), "seq": row["seq"], "kind": "remove" if row["gone"] else "upsert",
+        "scope": name_of(scope), "seq": row["seq"], "kind": _kind(row),
         "entity": row["entity"], "id": row["id"], "version": row["version"],
     }  # fmt: skip
     if row["gone"]:
@@ -85,6 +85,12 @@ def change(row: Row, told: Told, places: Mapping[UUID, Scope]) -> dict[str, Any]
     if row["entity"] == "document":
         full |= _text(row, told)
     return full
+
+
+def _kind(row: Row) -> str:
+    if not row["gone"]:
+        return "upsert"
+    return "purge" if row["reason"] == "purged" else "remove"
 
 
 def _grants(row: Row, role: str | None, mine: frozenset[str]) -> dict[str, str]:
