@@ -69,8 +69,9 @@ def check_dockerfiles() -> str:
 def check_scripts() -> str:
     """Shell scripts parse."""
     _run("sh", "-n", str(DEPLOY / "local" / "bootstrap.sh"))
+    _run("sh", "-n", str(DEPLOY.parent / "docs" / "upload.sh"))
     _run("bash", "-n", str(DEPLOY.parent / ".ci" / "run"))
-    return "2 parse"
+    return "3 parse"
 
 
 def check_projects() -> str:

@@ -58,6 +58,8 @@ def up(layout: Layout, environment: Mapping[str, str]) -> int:
         with step("files", "done"):
             prepare(fleet)
         _start(fleet, supervisor)
+        if fleet.stand_in:
+            say("  S3 is played by a stand-in that keeps objects in memory: they end with make down")
         with step("demo login", "done"):
             login = _seed(layout)
         _print_summary(layout, f"MD Creator is up ({time.monotonic() - begun:.0f} s).", login)

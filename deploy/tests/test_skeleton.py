@@ -19,7 +19,7 @@ HEADINGS = ["Owns", "API", "Publishes", "Consumes", "Settings", "Run and test", 
 NEEDED = ("__init__", "main", "routes", "dependencies", "models", "settings")
 ALLOWED = {
     *NEEDED, "consumers", "service", "repository", "schemas", "errors", "domain",
-    "identity", "mail", "storage", "rooms", "providers", "processing",
+    "identity", "mail", "storage", "rooms", "providers", "processing", "fsck",
 }  # fmt: skip
 BARE = [service for service in SERVICES if service not in ("auth-gateway", "documents", "sync", "collab", "files")]
 

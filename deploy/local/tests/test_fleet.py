@@ -33,13 +33,18 @@ def outside():
 class Checkout:
     """A copy of this one's deploy folder that borrows its environment."""
 
-    def __init__(self, root):
+    def __init__(self, root, settings=None):
         self.root, self.layout, self.supervisor = root, Layout(root), Supervisor(root)
-        base = next(base for base in range(20000, 32000, 1000) if all(map(is_free, range(base, base + 700))))
         self.socket = socket_of(root)
+        self.settings = settings or self.own_ports()
+
+    @staticmethod
+    def own_ports():
+        """A block nobody listens in."""
+        base = next(base for base in range(20000, 31300, 100) if all(map(is_free, range(base, base + 700))))
         # Not in the block that begins there, nor is the one after it.
         port = next(port for port in free_ports(20) if not base - 1 <= port < base + 1000)
-        self.settings = {"GATEWAY_PORT": str(port), "PORT_BASE": str(base)}
+        return {"GATEWAY_PORT": str(port), "PORT_BASE": str(base)}
 
     def run(self, *arguments, code=0, **settings):
         done = subprocess.run(
@@ -109,11 +114,10 @@ def test_up_says_where_and_a_second_one_that_it_is_up(checkout):
 
 
 def test_a_taken_port_is_named(checkout):
-    other = Checkout(checkout.root.parent / "other")
+    other = Checkout(checkout.root.parent / "other", checkout.settings)
     other.root.mkdir()
     shutil.copytree(checkout.root / "deploy", other.root / "deploy")
     (other.root / ".venv").symlink_to(sys.prefix)
-    other.settings = checkout.settings
     said = other.run("up", code=1)
     port = checkout.settings["GATEWAY_PORT"]
     assert f"port {port} is taken by pid " in said

@@ -89,6 +89,27 @@ async def test_bytes_collected_a_moment_ago_are_kept_anew(own, ada, workspace, l
     assert [row["object_key"] for row in await blobs(own, workspace)] == [again["object_key"]]
 
 
+async def test_who_examines_and_who_deletes_do_not_wait_for_each_other(own, ada, workspace):
+    file = await examined(ada, (await upload(ada, workspace, DATA))["id"])
+    [row] = await blobs(own, workspace)
+    facts = dict.fromkeys(("problem", "width", "height", "pages", "tokens"))
+    facts |= {"state": "ready", "media_type": "text/plain", "thumbnails": []}
+
+    async def examine():
+        async with own.platform.worker.transaction() as examining:
+            await BlobRepository(examining).examined({**row, "workspace_id": UUID(workspace)}, facts, [])
+
+    async with own.platform.database.transaction(ada.id) as transaction:
+        files = files_of(ada, transaction)
+        locked = await files.find_for_update(UUID(file["id"]))
+        examining = asyncio.create_task(examine())
+        while not (await transaction.one("SELECT count(*) AS waiting FROM pg_locks WHERE NOT granted"))["waiting"]:
+            await asyncio.sleep(0.01)
+        await files.delete(locked)
+    await examining
+    assert await unused(own, workspace) == [True]
+
+
 async def test_uploads_of_the_same_bytes_beside_a_greedy_caretaker_all_succeed(own, ada, workspace):
     greedy = Caretaker(own.platform.worker, own.resources.objects, Grace(1, 0))
     done = asyncio.Event()

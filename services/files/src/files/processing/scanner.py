@@ -102,6 +102,8 @@ async def _send(writer: asyncio.StreamWriter, chunks: AsyncIterator[bytes]) -> N
 
 async def _sent(writer: asyncio.StreamWriter, *data: bytes) -> bool:
     """False when clamd hangs up, as it does when it has seen enough; its reply says why."""
+    if writer.is_closing():  # uvloop raises RuntimeError where asyncio drops what is written
+        return False
     writer.writelines(data)
     try:
         async with asyncio.timeout(SEND_SECONDS):
