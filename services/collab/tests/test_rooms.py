@@ -13,7 +13,7 @@ from pycrdt import Doc, Text
 
 from collab.domain import wire
 from collab.domain.presence import Entry, write_entries
-from collab.errors import FORBIDDEN, REVOKED, StateDamagedError
+from collab.errors import FORBIDDEN, REVOKED, DocumentNotFoundError, StateDamagedError
 from collab.rooms import hall as halls
 from common.testing.fleet import Fleet
 
@@ -401,3 +401,22 @@ async def test_a_document_that_is_deleted_for_good_leaves_nothing_behind(
                 while await (await connection.execute(query, (document["id"],))).fetchone() != (0,):
                     await connection.commit()
                     await asyncio.sleep(0.05)
+
+
+async def test_a_document_that_is_deleted_for_good_while_it_is_opened_is_not_live(
+    desk, people, ada, workspace, own, monkeypatch
+) -> None:
+    document = await people.document(ada, workspace, "hello", **TEXT)
+    path, run = f"/v1/documents/{document['id']}", own.opener._workshop.run
+
+    async def slow(*task):
+        seeded = await run(*task)
+        assert (await ada.http.delete(path)).status_code == 204
+        assert (await ada.http.delete(path, params={"permanent": "true"})).status_code == 204
+        await asyncio.sleep(0.5)  # collab is told before there is anything to delete
+        return seeded
+
+    monkeypatch.setattr(own.opener._workshop, "run", slow)
+    with pytest.raises(DocumentNotFoundError):
+        await own.opener.open(UUID(document["id"]))
+    assert (await ada.http.post(f"/v1/collab/documents/{document['id']}/ticket")).status_code == 404

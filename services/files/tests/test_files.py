@@ -109,6 +109,59 @@ async def test_linking_needs_reading_the_file_and_editing_the_document(people, a
     assert (await attach(bob, open_["id"], str(uuid7()))).json()["code"] == "document_not_found"
 
 
+async def test_who_only_reads_a_file_attaches_a_copy_of_it(people, ada, bob, workspace):
+    """Else they could rename it, stand in the way of its deletion and keep it after they had to leave."""
+    viewer = await people.person("Vi")
+    await people.join(workspace, viewer, "viewer")
+    document = await people.document(ada, workspace)
+    mine = await people.document(ada, workspace)
+    granted = {"restricted": True, "grants": {f"user:{viewer.id}": "editor", f"user:{ada.id}": "owner"}}
+    assert (await ada.http.put(f"/v1/documents/{mine['id']}/access", json=granted)).status_code == 200
+    file = await upload(ada, workspace, b"read by many\n", document_id=document["id"])
+    await examined(ada, file["id"])
+    made = await attach(viewer, file["id"], mine["id"])
+    assert made.status_code == 201, made.text
+    copy = made.json()["file"]
+    assert (copy["id"] != file["id"], copy["filename"]) == (True, file["filename"])
+    again = await attach(viewer, file["id"], mine["id"])
+    assert again.json()["file"]["id"] == copy["id"], "doing so again changes nothing"
+    tag = {"If-Match": f'"v{copy["version"]}"'}
+    assert (await viewer.http.patch(f"/v1/files/{copy['id']}", json={"filename": "b"}, headers=tag)).status_code == 200
+    refused = await viewer.http.patch(f"/v1/files/{file['id']}", json={"filename": "b"}, headers=tag)
+    assert refused.status_code == 403
+    assert (await ada.http.delete(f"/v1/files/{file['id']}")).status_code == 204
+    assert await download(viewer, copy["id"]) == b"read by many\n"
+    usage = await ada.http.get("/v1/files/usage", params={"workspace_id": workspace})
+    assert usage.json()["used"] == len(b"read by many\n"), "the bytes are kept once"
+
+
+async def test_a_file_is_not_attached_in_another_workspace(people, ada, bob, workspace):
+    elsewhere = await people.document(bob, await people.workspace(bob, "Bob's"))
+    file = await upload(ada, workspace, b"ours\n")
+    refused = await attach(bob, file["id"], elsewhere["id"])
+    assert (refused.status_code, refused.json()["code"]) == (422, "document_elsewhere")
+
+
+async def test_a_file_at_documents_of_two_workspaces_is_renamed_only_by_its_own(people, ada, bob, workspace):
+    other = await people.workspace(bob, "Other")
+    await people.join(other, ada, "editor")
+    document, moved = await people.document(ada, workspace), await people.document(ada, workspace)
+    file = await upload(ada, workspace, b"shared\n", document_id=document["id"])
+    assert (await attach(ada, file["id"], moved["id"])).status_code == 201
+    body = {"folder_id": None, "workspace_id": other}
+    assert (await ada.http.post(f"/v1/documents/{moved['id']}/move", json=body)).status_code == 200
+    stranger = await people.person("Sol")
+    await people.join(other, stranger, "editor")
+
+    async def readable():
+        return await status(stranger, file["id"]) == 200
+
+    await until(readable)
+    tag = {"If-Match": f'"v{file["version"]}"'}
+    refused = await stranger.http.patch(f"/v1/files/{file['id']}", json={"filename": "b"}, headers=tag)
+    assert (refused.status_code, refused.json()["code"]) == (403, "action_forbidden")
+
+
 async def test_what_is_attached_to_nothing_is_left_to_who_brought_it_and_collected(fleet, people, ada, bob, workspace):
     document = await people.document(ada, workspace)
     file = await upload(ada, workspace, b"orphan\n", document_id=document["id"])

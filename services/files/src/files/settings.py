@@ -25,7 +25,7 @@ class Settings(ObjectStoreSettings):
     quota_bytes: int = Field(default=10 * GIB, ge=0, description="Bytes a workspace may store")
     upload_seconds: int = Field(default=24 * 3600, ge=60, description="Seconds an upload may take")
     orphan_hours: int = Field(default=7 * 24, ge=1, description="Hours until what is attached to nothing is deleted")
-    unused_hours: int = Field(default=24, ge=0, description="Hours until bytes no file has are deleted")
+    unused_hours: int = Field(default=1, ge=0, description="Hours until bytes no file has are deleted")
     clamav_host: str | None = Field(default=None, description="ClamAV that scans files; without, none does")
     clamav_port: int = Field(default=3310, description="Its port")
 

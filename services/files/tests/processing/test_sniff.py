@@ -127,6 +127,12 @@ def test_a_character_cut_in_two_at_the_end_of_the_head_is_still_utf8() -> None:
         ("font/woff2", "application/octet-stream", True),
         ("font/woff2", "application/x-executable", False),
         ("image/png", "application/zip", False),
+        ("application/vnd.apple.keynote", "application/zip", True),
+        ("application/vnd.ms-excel", "text/csv", True),
+        ("application/rtf", "text/plain", True),
+        ("video/mp2t", "text/plain", True),
+        ("application/x-tex", "text/plain", True),
+        ("text/x-python", "application/octet-stream", False),
     ],
 )
 def test_a_declared_type_stands_only_where_the_bytes_bear_it(declared: str, sniffed: str, *, stands: bool) -> None:

@@ -102,7 +102,12 @@ class Opener:
             await live.seed(head, client, SCHEMA_VERSION, state)
             row = await live.find(document_id)
         # What was told of the document before it had a row was not noted: look once more.
-        now = await head_of(self._client, document_id)
+        try:
+            now = await head_of(self._client, document_id)
+        except DocumentNotFoundError:  # deleted for good meanwhile, and told before there was a row to delete
+            async with self._database.transaction() as transaction:
+                await LiveRepository(transaction).purge([document_id])
+            raise
         async with self._database.transaction() as transaction:
             live = LiveRepository(transaction)
             await live.place([now])

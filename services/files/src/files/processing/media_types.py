@@ -109,6 +109,9 @@ _CONTAINERS: Final = (
     frozenset({"application/zip", *ZIPPED.values()}),
 )
 """Of one format: the head does not always tell which."""
+_CSV_ON_WINDOWS: Final = "application/vnd.ms-excel"
+_CARRIERS: Final = frozenset({OCTET_STREAM, "application/zip", "application/gzip", "application/x-ole-storage"})
+"""What the bytes of a format not known here may look like, if not like a text."""
 _SNIFFED: Final = frozenset().union(
     INLINE, TEXTUAL, *_CONTAINERS, {"application/gzip", "application/x-7z-compressed", "application/vnd.rar"}
 )
@@ -124,19 +127,23 @@ def normal(media_type: str) -> str:
 def is_compatible(declared: str, sniffed: str) -> bool:
     """Whether a declared type may stand where `sniffed` was found in the bytes (`media_type_of`).
 
-    A container may be named more exactly, a text may be called any kind of text; but nothing may be called by a type
-    that is shown inline unless its bytes are of that type: a text called plain stays what it was found to be, since one
-    with the name of a Markdown file may begin as HTML.
+    A container may be named more exactly, a text may be called any kind of text, and a type not known here may be a
+    text or an archive, too: it is saved, never shown. But nothing may be called by a type that is shown inline unless
+    its bytes are of it: a text called plain stays what it was found to be, since one with the name of a Markdown file
+    may begin as HTML.
     """
     declared = normal(declared)
     if declared in (OCTET_STREAM, sniffed):
         return True
-    if _is_textual(sniffed) and _is_textual(declared):
+    if is_textual(sniffed) and is_textual(declared):
         return declared not in INLINE
-    if sniffed == OCTET_STREAM:  # a format not known here
-        return declared not in _SNIFFED and not _is_textual(declared)
+    if is_textual(sniffed) and declared == _CSV_ON_WINDOWS:
+        return True
+    if declared not in _SNIFFED and not is_textual(declared):
+        return is_textual(sniffed) or sniffed in _CARRIERS
     return any(declared in group and sniffed in group for group in _CONTAINERS)
 
 
-def _is_textual(media_type: str) -> bool:
+def is_textual(media_type: str) -> bool:
+    """Whether it is a kind of text."""
     return media_type in TEXTUAL or media_type.startswith("text/") or media_type.endswith(("+xml", "+json"))

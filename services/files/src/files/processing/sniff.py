@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Final
 
-from .media_types import BY_EXTENSION, INLINE, OCTET_STREAM, PLAIN, TEXTUAL, ZIPPED, is_compatible, normal
+from .media_types import BY_EXTENSION, INLINE, OCTET_STREAM, PLAIN, TEXTUAL, ZIPPED, is_compatible, is_textual, normal
 
 HEAD_BYTES: Final = 8192
 """So much of a file's beginning is enough for `media_type_of`."""
@@ -93,6 +93,8 @@ def settle(declared: str, head: bytes, name: str) -> str:
     """The type to keep: the declared one where it may stand and says something, else what the bytes say."""
     found = media_type_of(head, name)
     kept = normal(declared)
+    if is_textual(found) and not is_textual(kept):  # a programme's own name for a text, say
+        return found
     return kept if kept != OCTET_STREAM and is_compatible(kept, found) else found
 
 

@@ -4,8 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from psycopg import errors as pg
+
 from common.auth import Principal
 from common.database import Row, Transaction
+
+from ..errors import DocumentNotFoundError
 
 _CONTEXT: Final = "c.id, c.file_id, c.workspace_id, c.document_id, c.user_id, c.created_by, c.created_at"
 
@@ -37,12 +41,15 @@ class ContextRepository:
         )  # fmt: skip
 
     async def create(self, context: Mapping[str, Any]) -> None:
-        """Insert one."""
-        await self._transaction.execute(
-            "INSERT INTO files.context_file (id, file_id, workspace_id, document_id, user_id, created_by) "
-            "VALUES (%(id)s, %(file_id)s, %(workspace_id)s, %(document_id)s, %(user_id)s, %(by)s)",
-            {**context, "by": self._principal.user_id},
-        )
+        """Insert one. Raises `DocumentNotFoundError`."""
+        try:
+            await self._transaction.execute(
+                "INSERT INTO files.context_file (id, file_id, workspace_id, document_id, user_id, created_by) "
+                "VALUES (%(id)s, %(file_id)s, %(workspace_id)s, %(document_id)s, %(user_id)s, %(by)s)",
+                {**context, "by": self._principal.user_id},
+            )
+        except pg.ForeignKeyViolation as error:  # deleted for good a moment ago
+            raise DocumentNotFoundError from error
 
     async def delete(self, context_id: UUID) -> None:
         """Delete one."""

@@ -13,7 +13,7 @@ from common.database import Row, Transaction
 from common.identifiers import uuid7
 from common.messaging.outbox import record
 
-from ..errors import FileIdTakenError
+from ..errors import DocumentNotFoundError, FileIdTakenError
 
 SCHEMA: Final = "files"
 ORPHAN_ROLE: Final = "editor"
@@ -193,11 +193,14 @@ class FileRepository:
         )
 
     async def _attach(self, attachment_id: UUID, file_id: UUID, document_id: UUID) -> bool:
-        cursor = await self.transaction.execute(
-            "INSERT INTO files.attachment (id, file_id, document_id, created_by) "
-            "VALUES (%(id)s, %(file)s, %(document)s, %(user)s) ON CONFLICT DO NOTHING",
-            {"id": attachment_id, "file": file_id, "document": document_id, "user": self._principal.user_id},
-        )
+        try:
+            cursor = await self.transaction.execute(
+                "INSERT INTO files.attachment (id, file_id, document_id, created_by) "
+                "VALUES (%(id)s, %(file)s, %(document)s, %(user)s) ON CONFLICT DO NOTHING",
+                {"id": attachment_id, "file": file_id, "document": document_id, "user": self._principal.user_id},
+            )
+        except pg.ForeignKeyViolation as error:  # deleted for good a moment ago
+            raise DocumentNotFoundError from error
         if not cursor.rowcount:
             return False
         [row] = await self.attachments(attachment_id=attachment_id)

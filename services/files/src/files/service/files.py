@@ -10,12 +10,14 @@ from common import pagination
 from common.access import Action, allows
 from common.auth import Principal
 from common.database import Row, Transaction
+from common.identifiers import uuid7
 from common.objects import FileStore, Served
 
 from .. import domain
 from ..errors import (
     ActionForbiddenError,
     AttachmentNotFoundError,
+    DocumentElsewhereError,
     FileInUseError,
     FileNotReadyError,
     FileRejectedError,
@@ -77,16 +79,39 @@ class FileService:
         await self._files.delete(row)
 
     async def attach(self, file_id: UUID, document_id: UUID, claim: Claim) -> Row:
-        """Attach a file the caller reads to a document they edit; doing so again changes nothing."""
+        """Attach a file the caller reads to a document they edit; doing so again changes nothing.
+
+        Of a file they may not edit, the document has a copy that shares its bytes: else whoever only reads could rename
+        it, stand in the way of its deletion and give it to others. Raises `DocumentElsewhereError`,
+        `FileRejectedError`.
+        """
         await self.get(file_id)
         document = await self._places.document(document_id, Action.EDIT)
         await claim()
         row = await self._files.find_for_update(file_id)
         if row is None:
             raise NoSuchFileError
-        await self._files.attach(file_id, document["id"])
+        if row["workspace_id"] != document["workspace_id"]:
+            raise DocumentElsewhereError("the file is in another workspace: upload it there")
+        found = await self._files.attachments(document_id=document_id)
+        if not (row["orphaned_at"] or _edits(row["role"])):
+            file_id = await self._copy(row, document_id, found)
+        elif file_id not in [one["id"] for one in found]:
+            await self._files.attach(file_id, document_id)
         found = await self._files.attachments(document_id=document_id)
         return next(one for one in found if one["id"] == file_id)
+
+    async def _copy(self, row: Row, document_id: UUID, attached: Sequence[Row]) -> UUID:
+        """The file's own id if it is there already, else that of its copy, made now or before."""
+        for one in attached:
+            if one["id"] == row["id"] or (one["sha256"], one["name"]) == (row["sha256"], row["name"]):
+                found: UUID = one["id"]
+                return found
+        if not await self._files.same_bytes(row["workspace_id"], row["sha256"], row["size"]):
+            raise FileRejectedError(problem=row["problem"])
+        copy = {name: row[name] for name in ("workspace_id", "sha256", "name")} | {"id": uuid7()}
+        await self._files.create(copy, document_id)
+        return copy["id"]
 
     async def attached(self, document_id: UUID) -> list[Row]:
         """Attachments of a document. Raises `DocumentNotFoundError`."""
@@ -154,7 +179,7 @@ class FileService:
         row = await self._files.find_for_update(file_id)
         if row is None:
             raise NoSuchFileError
-        if not _edits(row["role"]):
+        if not _edits(row["role"]) or not await self._places.belongs_to(row["workspace_id"]):
             raise ActionForbiddenError
         return row
 

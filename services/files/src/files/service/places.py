@@ -53,6 +53,10 @@ class Places:
             raise ActionForbiddenError
         return row
 
+    async def belongs_to(self, workspace_id: UUID) -> bool:
+        """Whether the caller is a member or guest of a workspace."""
+        return await self._documents.belongs_to(workspace_id)
+
     async def look_again(self, file_id: UUID | None = None) -> None:
         """After a miss: the caller may have joined a moment ago, or been given a role where a file is attached."""
         await self._transaction.release()

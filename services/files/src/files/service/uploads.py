@@ -19,6 +19,7 @@ from common.objects import FileStore, ObjectMissingError, Part, Signed
 from .. import domain
 from ..errors import (
     ChecksumMismatchError,
+    FileIdTakenError,
     FileTooLargeError,
     QuotaExceededError,
     SizeMismatchError,
@@ -59,6 +60,10 @@ class Begun:
     requests: Sequence[tuple[int, int, Signed]] = ()
 
 
+SEND_SECONDS: Final = 3600
+"""How long bytes can be sent to a URL, also after the upload it was for has ended."""
+
+
 class UploadService:
     """Uploads of one caller, in the request's transaction."""
 
@@ -92,6 +97,8 @@ class UploadService:
             await self._transaction.release()
             store_upload = await self._store.begin(key)
         await claim()
+        if body.id and await self._files.find(body.id):
+            raise FileIdTakenError
         left = await self._uploads.reserve(body.workspace_id, body.size, self._terms.quota_bytes)
         if left is not None:
             raise QuotaExceededError(available=left)
@@ -135,7 +142,8 @@ class UploadService:
         lengths = domain.part_lengths(upload["size"], upload["part_size"]) or [0]
         if wrong := [number for number in numbers if number > len(lengths)]:
             raise UploadIncompleteError(f"there are {len(lengths)} parts", parts=wrong)
-        seconds = max(1, int((upload["expires_at"] - datetime.now(upload["expires_at"].tzinfo)).total_seconds()))
+        left = (upload["expires_at"] - datetime.now(upload["expires_at"].tzinfo)).total_seconds()
+        seconds = max(1, min(int(left), SEND_SECONDS))
         if upload["store_upload"] is None:
             signed = await self._store.sign_put(upload["object_key"], upload["size"], bytes(upload["sha256"]), seconds)
             return [(1, upload["size"], signed)]
@@ -183,7 +191,7 @@ class CompletionService:
             async with renewed(lambda: self._renew(upload_id, holder)):
                 media_type = await self._verified(upload)
             return await self._keep(upload, holder, media_type)
-        except (SizeMismatchError, ChecksumMismatchError, TypeMismatchError) as error:
+        except (SizeMismatchError, ChecksumMismatchError, TypeMismatchError, FileIdTakenError) as error:
             await self._end(upload, holder, error.code)
             raise
         except BaseException:
