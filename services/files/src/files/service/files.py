@@ -109,9 +109,10 @@ class FileService:
                 return found
         if not await self._files.same_bytes(row["workspace_id"], row["sha256"], row["size"]):
             raise FileRejectedError(problem=row["problem"])
-        copy = {name: row[name] for name in ("workspace_id", "sha256", "name")} | {"id": uuid7()}
+        copy_id = uuid7()
+        copy = {name: row[name] for name in ("workspace_id", "sha256", "name")} | {"id": copy_id}
         await self._files.create(copy, document_id)
-        return copy["id"]
+        return copy_id
 
     async def attached(self, document_id: UUID) -> list[Row]:
         """Attachments of a document. Raises `DocumentNotFoundError`."""
