@@ -14,6 +14,8 @@ from deploy.local.machine import LOOPBACK, SYSTEM_PATH, find_program
 from deploy.local.routes import SERVICES
 
 FRONT = "front"
+PROVIDER = "dev-provider"
+REAL_PROVIDERS = ("AI_PROXY_PROVIDERS", "AI_PROXY_PROVIDER_KEYS")
 GIVEN_URLS = {"postgres": "POSTGRES_URL", "redis": "REDIS_URL", "rabbitmq": "AMQP_URL"}
 OUTGOING = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
 
@@ -45,6 +47,13 @@ class Fleet:
         }
         return {name: server for name, server in private.items() if not self.given.get(GIVEN_URLS[name])}
 
+    @property
+    def provider_url(self) -> str | None:
+        """Of the development provider; None if a real one was set."""
+        if any(self.given.get(name) for name in REAL_PROVIDERS):
+            return None
+        return f"http://{LOOPBACK}:{self.ports.provider}"
+
     @cached_property
     def environments(self) -> Environments:
         place = Place(
@@ -57,6 +66,7 @@ class Fleet:
             redis_url=self.backing_url("redis"),
             amqp_url=self.backing_url("rabbitmq"),
             state_dir=str(self.layout.state),
+            provider_url=self.provider_url,
         )
         return Environments(place, self.keys)
 
@@ -68,6 +78,7 @@ class Fleet:
         """Every port that will be listened on, with the variable that moves it."""
         ports = self.ports
         block = [ports.service(name) for name in SERVICES] + [ports.internal(name) for name in SERVICES]
+        block += [ports.provider] if self.provider_url else []
         block += [ports.postgres] if "postgres" in self.servers else []
         block += [ports.redis] if "redis" in self.servers else []
         block += [ports.rabbitmq, ports.rabbitmq_distribution, ports.epmd] if "rabbitmq" in self.servers else []
@@ -89,6 +100,11 @@ class Fleet:
     def service_program(self, service: str) -> Program:
         return Program(service, (sys.executable, "-m", "common.serve", service), self.service_environment(service))
 
+    def provider_programs(self) -> list[Program]:
+        """The development provider, if the AI is to be that one."""
+        argv = (sys.executable, "-m", "deploy.provider", "--port", str(self.ports.provider))
+        return [Program(PROVIDER, argv, self._system_environment())] if self.provider_url else []
+
     def gateway_program(self) -> Program:
         folder = self.layout.data / "gateway"
         argv = (find_program("nginx", "nginx-light"), "-e", "stderr", "-p", str(folder), "-c", "nginx.conf")
@@ -98,7 +114,10 @@ class Fleet:
     def groups(self) -> dict[str, list[Program]]:
         """All programs: what is needed first, and what is started when the database is at its newest schema."""
         backing = [program for server in self.servers.values() for program in server.programs()]
-        return {"backing": backing, FRONT: [*map(self.service_program, SERVICES), self.gateway_program()]}
+        return {
+            "backing": backing,
+            FRONT: [*self.provider_programs(), *map(self.service_program, SERVICES), self.gateway_program()],
+        }
 
     def _system_environment(self) -> dict[str, str]:
         home = os.path.expanduser("~")  # noqa: PTH111 - works without a passwd entry

@@ -8,10 +8,9 @@ from aiohttp import web
 
 from deploy.provider.behaviour import LISTED
 from deploy.provider.dialect import CREATED
+from deploy.provider.pointing import ANTHROPIC_KEY, OPENAI_KEY
 from deploy.provider.prompt import Json, RefusedError
 
-OPENAI_KEY = "dev-openai-key"
-ANTHROPIC_KEY = "dev-anthropic-key"
 OWN_KEYS = "dev-own-"
 EVENTS = "text/event-stream; charset=utf-8"
 JSON = "application/json"

@@ -37,6 +37,7 @@ def migrated(backing: Servers, state: Path) -> dict[str, str]:
         "SYNC_CURSOR_KEYS": made["cursor_key"],
         "COLLAB_TICKET_KEYS": made["ticket_key"],
         "FILES_URL_KEYS": made["url_key"],
+        "AI_PROXY_KEY_ENCRYPTION_KEYS": made["key_encryption_key"],
     }
     for service in SERVICES:
         prefix, schema = env_prefix(service), schema_of(service)
