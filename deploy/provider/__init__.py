@@ -9,8 +9,9 @@ request always gets the same answer, made by rules (`answers.py`). It listens on
     Anthropic   POST /v1/messages /v1/messages/count_tokens, GET /v1/models /v1/models/{id} (with `anthropic-version`)
     control     /control/... (see below), from loopback only
 
-Keys are fixed and worth nothing: `Authorization: Bearer dev-openai-key`, `x-api-key: dev-anthropic-key`; a key that
-begins with `dev-own-` is somebody's own and also good. Every other key is answered 401.
+Keys are fixed and worth nothing: `Authorization: Bearer dev-openai-key`, `x-api-key: dev-anthropic-key`
+(or as a bearer token, as newer SDKs send it). A key that begins with `dev-own-` is somebody's own and good for both.
+Any other key is answered 401.
 
 A token is a word or a part of one of up to 8 characters with the blanks before it, or a single other character: each
 streamed piece of text is one token, so that what a reader saw can be counted. A message costs 3 tokens, an image 85.

@@ -12,7 +12,8 @@ from deploy.provider.prompt import Call, Prompt, Reply, Tool, limited
 WORD = re.compile(r"\w{3,}")
 SENTENCE = re.compile(r"[^.!?\n]+[.!?]?")
 PAGE = re.compile(
-    r"""<page\b[^>]*?\b(?:n|number|id)=["']?(\d+)|\[(?:page|p\.)\s*(\d+)\]|(?:^|\n)-*\s*page (\d+)\b""", re.IGNORECASE
+    r"""<page\b[^>]*?\b(?:n|number|id)=["']?(\d+)[^>]*>|\[(?:page|p\.)\s*(\d+)\]|(?:^|\n)-*\s*page (\d+)\b""",
+    re.IGNORECASE,
 )
 COMMON = frozenset(
     re.findall(
@@ -104,14 +105,13 @@ def quoted(question: str, texts: Sequence[str]) -> str | None:
 
 def _sentences(text: str) -> Iterator[_Sentence]:
     """The sentences, each with the page mark last before it."""
-    marks = [(match.start(), next(filter(None, match.groups()))) for match in PAGE.finditer(text)]
-    turn, page = 0, None
-    for match in SENTENCE.finditer(text):
-        while turn < len(marks) and marks[turn][0] <= match.start():
-            page, turn = marks[turn][1], turn + 1
-        plain = re.sub(r"<[^>]*>", " ", match[0]).strip(" \t\r#>*-|")
-        if plain:
-            yield _Sentence(plain, page)
+    page, at = None, 0
+    for mark in [*PAGE.finditer(text), None]:
+        for match in SENTENCE.finditer(text, at, mark.start() if mark else len(text)):
+            if plain := " ".join(re.sub(r"<[^>]*>", " ", match[0]).split()).strip(" #>*-|"):
+                yield _Sentence(plain, page)
+        if mark:
+            page, at = next(filter(None, mark.groups())), mark.end()
 
 
 def _words(text: str) -> set[str]:

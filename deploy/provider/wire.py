@@ -30,14 +30,17 @@ def is_anthropic(request: web.Request) -> bool:
 
 def check_key(request: web.Request) -> None:
     """Raises `RefusedError` without a good key."""
-    if is_anthropic(request):
-        if "anthropic-version" not in request.headers:
-            raise RefusedError("anthropic-version: header is required")
-        given, good = request.headers.get("x-api-key", ""), ANTHROPIC_KEY
-    else:
-        given, good = request.headers.get("Authorization", "").removeprefix("Bearer "), OPENAI_KEY
+    good, given = ANTHROPIC_KEY if is_anthropic(request) else OPENAI_KEY, _given(request)
+    if is_anthropic(request) and "anthropic-version" not in request.headers:
+        raise RefusedError("anthropic-version: header is required")
     if not (hmac.compare_digest(given.encode(), good.encode()) or given.startswith(OWN_KEYS)):
         raise of_status(401)
+
+
+def _given(request: web.Request) -> str:
+    """The key; Anthropic's newer SDKs send it as a bearer token too."""
+    named = request.headers.get("x-api-key") if is_anthropic(request) else None
+    return named or request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def of_status(status: int, retry_after: int | None = None) -> RefusedError:
