@@ -41,6 +41,13 @@ class ContextFileNotFoundError(NotFoundError):
     title = "No such context file"
 
 
+class ContextFileUnreadableError(UnprocessableError):
+    """A context file has no text, or none yet; the detail is its code in files."""
+
+    code = "context_file_unreadable"
+    title = "A context file cannot be read along"
+
+
 class WorkspaceRequiredError(ForbiddenError):
     """Every call belongs to a workspace here, and which one is not clear."""
 

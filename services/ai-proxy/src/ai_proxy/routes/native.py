@@ -149,12 +149,14 @@ def _query(operation: Operation, query: bytes) -> str:
 
 
 router = APIRouter(route_class=NativeRoute, tags=["ai passed through"])
-_ERRORS: dict[int | str, dict[str, Any]] = {status: {"description": "In the provider's shape", "content": {"application/json": {}}}
-                  for status in ("4XX", "5XX")}  # fmt: skip
-_STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {}, "text/event-stream": {}}, "description": "Passed on"}
+_JSON: Final = {"application/json": {}}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": "In the provider's shape", "content": _JSON} for status in ("4XX", "5XX")
 }
-_PASSED: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}, "description": "Passed on"}}
+_STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Passed on", "content": {**_JSON, "text/event-stream": {}}}
+}
+_PASSED: dict[int | str, dict[str, Any]] = {200: {"description": "Passed on", "content": _JSON}}
 _BODY: Final = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": {
         "type": "object", "required": ["model"], "properties": {"model": {"type": "string"}},

@@ -17,6 +17,7 @@ from ..domain.wires.wire import events
 from ..errors import (
     AssistIncompleteError,
     ContextFileNotFoundError,
+    ContextFileUnreadableError,
     ContextTooLongError,
     DocumentNotFoundError,
     EditUnusableError,
@@ -126,6 +127,8 @@ class AssistService:
             )  # fmt: skip
         except PeerNotFoundError:
             raise ContextFileNotFoundError from None
+        if problems := [one["problem"] for one in answer["files"] if one["problem"]]:
+            raise ContextFileUnreadableError(problems[0])
         return [
             [Page(UUID(one["id"]), one["name"], page["number"], page["text"]) for page in one["pages"]]
             for one in answer["files"]
