@@ -1,27 +1,15 @@
 """Answers by rules: the most fitting sentence for a question, small edits, tool calls and JSON as their schemas say."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from deploy.provider.assist import assisted
 from deploy.provider.prompt import Call, Prompt, Reply, Tool, limited
+from deploy.provider.quoting import Source, quoted
 
-WORD = re.compile(r"\w{3,}")
-SENTENCE = re.compile(r"[^.!?\n]+[.!?]?")
-PAGE = re.compile(
-    r"""<page\b[^>]*?\b(?:n|number|id)=["']?(\d+)[^>]*>|\[(?:page|p\.)\s*(\d+)\]|(?:^|\n)-*\s*page (\d+)\b""",
-    re.IGNORECASE,
-)
-COMMON = frozenset(
-    re.findall(
-        r"\w+",
-        "the and for are was were with that this what which who whom how why when where does did has have had from "
-        "into about your you our its not can could should would will may there their they them than then also any all",
-    )
-)
 MOST_ECHOED = 400
 DEPTH = 8
 
@@ -41,7 +29,9 @@ def answer(prompt: Prompt) -> Reply:
 def _text(prompt: Prompt) -> str:
     seen = f" I was given {len(prompt.images)} image(s): {', '.join(prompt.images)}." if prompt.images else ""
     last = prompt.last.text
-    if "?" in last and (found := quoted(last, [turn.text for turn in prompt.turns])):
+    if (found := assisted(prompt)) is not None:
+        return found
+    if "?" in last and (found := quoted(last, [Source(turn.text) for turn in prompt.turns])):
         return found + seen
     return f"Development provider, not a model. You said: {last[:MOST_ECHOED]}{seen}"
 
@@ -81,38 +71,3 @@ def _filled(kind: str, schema: Mapping[str, Any], text: str, depth: int) -> Any:
     if kind == "array":
         return [filled(schema.get("items", {}), text, depth + 1)] if depth < DEPTH else []
     return text[: schema.get("maxLength", MOST_ECHOED)] if kind == "string" else plain.get(kind)
-
-
-@dataclass(frozen=True)
-class _Sentence:
-    text: str
-    page: str | None
-
-
-def quoted(question: str, texts: Sequence[str]) -> str | None:
-    """The sentence that shares most words with the question, with its page; None if none shares any."""
-    wanted = _words(question)
-    best, most = None, 0
-    for text in texts:
-        for sentence in _sentences(text):
-            shared = 0 if "?" in sentence.text else len(wanted & _words(sentence.text))
-            if shared > most:
-                best, most = sentence, shared
-    if best is None:
-        return None
-    return f"“{best.text}”" + (f" [page {best.page}]" if best.page else "")
-
-
-def _sentences(text: str) -> Iterator[_Sentence]:
-    """The sentences, each with the page mark last before it."""
-    page, at = None, 0
-    for mark in [*PAGE.finditer(text), None]:
-        for match in SENTENCE.finditer(text, at, mark.start() if mark else len(text)):
-            if plain := " ".join(re.sub(r"<[^>]*>", " ", match[0]).split()).strip(" #>*-|"):
-                yield _Sentence(plain, page)
-        if mark:
-            page, at = next(filter(None, mark.groups())), mark.end()
-
-
-def _words(text: str) -> set[str]:
-    return {word for word in WORD.findall(text.lower()) if word not in COMMON}

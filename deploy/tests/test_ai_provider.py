@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from deploy.provider.answers import filled, quoted
+from deploy.provider.answers import answer, filled
 from deploy.provider.behaviour import NAMED, Behaviour
 from deploy.provider.pointing import ANTHROPIC_KEY, OPENAI_KEY
-from deploy.provider.prompt import pieces
+from deploy.provider.prompt import Prompt, Turn, pieces
+from deploy.provider.quoting import Source, quoted
 from deploy.provider.server import Running, running
 
 KEYS = {"openai": {"Authorization": f"Bearer {OPENAI_KEY}"},
@@ -155,9 +157,39 @@ def test_tokens_joined_are_the_text() -> None:
 
 
 def test_a_question_is_answered_with_its_page() -> None:
-    texts = ['<page n="1">Cats purr.</page><page n="2">The invoice of March is 1,200 euros. Pay soon.</page>']
+    texts = [Source('<page n="1">Cats purr.</page><page n="2">The invoice of March is 1,200 euros. Pay soon.</page>')]
     assert quoted("How high is the invoice of March?", texts) == "“The invoice of March is 1,200 euros.” [page 2]"
     assert quoted("Why?", texts) is None
+
+
+def assist(action: str, **options: Any) -> str:
+    """What the development provider says to a real prompt of ai-proxy's."""
+    from ai_proxy.domain.prompting import Material, compose
+
+    given = {"instructions": None, "language": None, "hunks": False, "budget": 10_000} | options
+    made = compose(action, Material(**given.pop("material")), **given)
+    return answer(Prompt("dev-small", [Turn("system", made.system), Turn("user", made.user)])).joined
+
+
+def test_prompts_of_assist_are_understood() -> None:
+    from ai_proxy.domain.edits import check, read_hunks
+    from ai_proxy.domain.prompting import Page, citations
+
+    text = "# Plan\n\nWe do this in order to win. It takes teh time.\n\nAll of it is very good.\n"
+    edits = read_hunks(assist("improve", material={"document": text, "whole": True}, hunks=True))
+    assert check(text, edits) == text.replace("in order to", "to").replace("very good", "excellent")
+    assert assist("fix", material={"selection": "It takes teh time."}) == "It takes the time."
+    plain = "# Plan\n\nWe win.\n"
+    assert check(plain, read_hunks(assist("improve", material={"document": plain, "whole": True}, hunks=True))) != plain
+    assert assist("shorten", material={"document": text}).startswith("# Plan\n\nWe do this in order to win.\n")
+    assert assist("translate", material={"selection": "We win."}, language="German") == "[German] We win."
+    assert assist("continue", material={"document": text}).startswith("\n\n")
+
+    page = Page(uuid4(), "invoice.pdf", 3, "The invoice of March is 1,200 euros. Pay soon.")
+    said = assist("ask", material={"files": [[page]]}, instructions="How high is the invoice of March?")
+    assert said == "“The invoice of March is 1,200 euros.” [F1:3]"
+    assert citations(said, {"F1:3": page})[0]["page"] == 3
+    assert assist("ask", material={"files": [[page]]}, instructions="Who?") == "The texts do not say it."
 
 
 def test_a_schema_is_filled() -> None:

@@ -45,6 +45,7 @@ async def door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
         name = f"sdk-{secrets.token_hex(4)}@example.org"
         person = await api.sign_up(name, secrets.token_hex(16), "Ada")
         yield proxied(fleet.url, person.token, provider)
+        assert not fleet["ai-proxy"].complaints()
 
 
 async def test_a_chat_is_the_same_whole_and_streamed(door: Door) -> None:
