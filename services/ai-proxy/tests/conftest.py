@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 import pytest_asyncio
 
@@ -33,3 +34,10 @@ def fresh(request):
         running = request.getfixturevalue("provider")
         running.behaviours.clear()
         running.record.clear()
+
+
+@pytest.fixture
+def owner(environment):
+    """The schema as its owner sees it."""
+    with psycopg.connect(environment["AI_PROXY_OWNER_DATABASE_URL"], autocommit=True) as connection:
+        yield connection

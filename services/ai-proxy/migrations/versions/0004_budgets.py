@@ -65,6 +65,7 @@ TABLES = (
     "CREATE INDEX ix_reservation_process_id ON ai_proxy.reservation (process_id)",
     """CREATE TABLE ai_proxy.process (
         id uuid PRIMARY KEY,
+        beat_at timestamptz NOT NULL,
         leased_until timestamptz NOT NULL
     )""",
     """CREATE TABLE ai_proxy.meter (

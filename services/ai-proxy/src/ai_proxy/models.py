@@ -125,6 +125,7 @@ class Process(Table, table=True):
     """Who serves calls; whose lease has run out is dead, and its reservations are settled by others."""
 
     id: UUID = Field(primary_key=True)
+    beat_at: datetime = _time()
     leased_until: datetime = _time()
 
 

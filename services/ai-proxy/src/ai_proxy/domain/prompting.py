@@ -12,7 +12,8 @@ from uuid import UUID
 
 BYTES_A_TOKEN: Final = 3
 """Fewer than there are on average: what is cut to size fits."""
-CITED: Final = re.compile(r"\[F(\d{1,3}):(\d{1,6})\]")
+CITED: Final = re.compile(r"\[(?:F(\d{1,3}):|(?:page|p\.) ?)(\d{1,6})\]")
+"""By a mark; or by the page alone, which is clear if there is but one file."""
 
 
 class TooLongError(ValueError):
@@ -89,7 +90,8 @@ def compose(
     marks = {}
     for label, page in pages:
         marks[label] = page
-        blocks.append(_block(fence, f'file" mark="{label}" name="{_attribute(page.name)}', page.text))
+        kind = f'file" mark="{label}" name="{_attribute(page.name)}'
+        blocks.append(_block(fence, kind, f"page {page.number}\n{page.text}"))
     task = [Template(template(action)).safe_substitute(language=language or "")]
     task += [_work_on(material)]
     task += [template("answer_hunks" if hunks else "answer_text")] if action != "ask" else []
@@ -156,7 +158,8 @@ def _pages(given: Sequence[Sequence[Page]], budget: int) -> tuple[list[tuple[str
 
 def citations(answer: str, marks: dict[str, Page]) -> list[dict[str, Any]]:
     """Pages an answer refers to, in the order it does; marks of pages it was not given are none."""
-    cited = dict.fromkeys(f"F{file}:{page}" for file, page in CITED.findall(answer))
+    only = len({page.context_file_id for page in marks.values()}) == 1
+    cited = dict.fromkeys(f"F{file or '1'}:{page}" for file, page in CITED.findall(answer) if file or only)
     return [
         {"mark": mark, "context_file_id": page.context_file_id, "name": page.name, "page": page.number}
         for mark in cited

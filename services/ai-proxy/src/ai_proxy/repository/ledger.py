@@ -69,9 +69,9 @@ class WorkerRepository:
     async def beat(self, process: UUID, lease_seconds: float, seen: Sequence[tuple[UUID, int]]) -> None:
         """This process lives; so much was seen of its calls' answers."""
         await self._transaction.execute(
-            "INSERT INTO ai_proxy.process (id, leased_until) "
-            "VALUES (%(id)s, now() + make_interval(secs => %(lease)s)) "
-            "ON CONFLICT (id) DO UPDATE SET leased_until = excluded.leased_until",
+            "INSERT INTO ai_proxy.process (id, beat_at, leased_until) "
+            "VALUES (%(id)s, now(), now() + make_interval(secs => %(lease)s)) "
+            "ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, leased_until = excluded.leased_until",
             {"id": process, "lease": lease_seconds},
         )
         if seen:
@@ -84,8 +84,8 @@ class WorkerRepository:
     async def abandoned(self, lease_seconds: float) -> list[Row]:
         """Calls of processes that have not been heard of for longer than their lease, with how long they ran."""
         return await self._transaction.all(
-            "SELECT r.*, extract(epoch FROM greatest(coalesce(p.leased_until "
-            "- make_interval(secs => %(lease)s), r.created_at) - r.created_at, '0'))::float AS seconds "
+            "SELECT r.*, extract(epoch FROM greatest(coalesce(p.beat_at, r.created_at) - r.created_at, '0'))::float "
+            "AS seconds "
             "FROM ai_proxy.reservation r LEFT JOIN ai_proxy.process p ON p.id = r.process_id "
             "WHERE coalesce(p.leased_until, r.created_at + make_interval(secs => %(lease)s)) < now() "
             f"ORDER BY r.created_at LIMIT {REAPED_AT_ONCE}",

@@ -149,7 +149,7 @@ def _query(operation: Operation, query: bytes) -> str:
 
 
 router = APIRouter(route_class=NativeRoute, tags=["ai passed through"])
-_JSON: Final = {"application/json": {}}
+_JSON: Mapping[str, Any] = {"application/json": {}}
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": "In the provider's shape", "content": _JSON} for status in ("4XX", "5XX")
 }

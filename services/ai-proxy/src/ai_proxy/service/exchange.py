@@ -267,13 +267,17 @@ class Exchange:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """A streamed answer as it comes; what goes wrong on the way is its last event."""
+        last = b""
         try:
             async for chunk in self.stream():
+                last = chunk
                 yield chunk
         except ProviderError as error:
             self._call.skip()
             self._outcome = error.outcome
             if self._call.ended != GONE:
+                if last and not last.endswith(b"\n\n"):  # else ours would be part of half an event
+                    yield b"\n\n"
                 yield self._ask.wire.error_event(self.error(error))
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
