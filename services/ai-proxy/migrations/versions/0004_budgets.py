@@ -147,7 +147,7 @@ _LISTS = """
         kinds := kinds || ARRAY['member', 'workspace']; subjects := subjects || ARRAY[{user}, {place}];
         places := places || ARRAY[{place}, {place}];
         IF {document} IS NOT NULL THEN
-            kinds := kinds || 'document'; subjects := subjects || {document}; places := places || {place};
+            kinds := array_append(kinds, 'document'); subjects := subjects || {document}; places := places || {place};
         END IF;
     END IF;
 """
@@ -245,8 +245,8 @@ BEGIN
         = (s.kind, s.subject_id, s.place_id, s.period, s.starts_on);
     INSERT INTO ai_proxy.reservation (id, process_id, user_id, workspace_id, document_id, day, provider, model,
         operation, streamed, own_key, tokens, micro_usd, input_tokens, output_tokens)
-    VALUES (p_id, p_process, me, place, p_document, today, p_provider, p_models[1], p_operation, p_streamed,
-        found.id IS NOT NULL, p_tokens, p_micro_usd, p_input_tokens, p_output_tokens);
+    VALUES (p_id, p_process, me, place, p_document, today, p_provider, coalesce(p_models[1], ''), p_operation,
+        p_streamed, found.id IS NOT NULL, p_tokens, p_micro_usd, p_input_tokens, p_output_tokens);
     verdict := 'ok'; in_workspace := place; key_wrapped := found.wrapped_key; key_ciphertext := found.ciphertext;
     key_owner := found.owner;
     RETURN NEXT;

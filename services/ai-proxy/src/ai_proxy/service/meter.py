@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -33,6 +34,8 @@ BEATS_A_LEASE: Final = 10
 UNSEEN_TOKENS_A_SECOND: Final = 100
 """What a model writes, about: for an answer that was to come as a whole, and that nobody has seen."""
 RETRY_SECONDS: Final = 3600
+REMEMBERED_USERS: Final = 10_000
+REMEMBERED_SECONDS: Final = 30.0
 
 _REFUSALS: Final[Mapping[str, type[ServiceError]]] = {
     "document_not_found": DocumentNotFoundError,
@@ -41,7 +44,7 @@ _REFUSALS: Final[Mapping[str, type[ServiceError]]] = {
     "workspace_required": WorkspaceRequiredError,
     "model_not_allowed": ModelNotAllowedError,
 }
-_MAY_BE_NEWER: Final = ("document_not_found", "workspace_not_found", "action_forbidden")
+_MAY_BE_NEWER: Final = ("document_not_found", "workspace_not_found", "action_forbidden", "workspace_required")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,8 @@ class Meter:
         self._process = uuid7()
         self._running: dict[UUID, Callable[[], int]] = {}
         self._unsettled: dict[UUID, Ending] = {}
+        self._personal: dict[UUID, float] = {}
+        """Users known to have no only workspace, which calls without a place would be for, and until when."""
 
     async def reserve(self, caller: Caller, place: Place, wanted: Wanted) -> Reserved:
         """Let a call begin.
@@ -117,21 +122,29 @@ class Meter:
         `ModelNotAllowedError`, and what is wrong with the place.
         """
         await self._places.refresh(caller.user_id)
-        row = await self._ask(caller, place, wanted)
+        alone = self._personal.get(caller.user_id, 0.0) > time.monotonic()
+        row = await self._ask(caller, place, wanted, personal=alone)
         if row["verdict"] in _MAY_BE_NEWER:
             place = await self._places.learn(caller.user_id, place)
-            row = await self._ask(caller, place, wanted)
+            row = await self._ask(caller, place, wanted, personal=self._caps.personal_calls)
+            if row["verdict"] == "ok" and row["in_workspace"] is None:
+                self._remember(caller.user_id)
         if row["verdict"] != "ok":
             _refuse(row)
         reserved = Reserved(row["id"], row["in_workspace"], row["key_wrapped"], row["key_ciphertext"], row["key_owner"])
         self._running[reserved.id] = _nothing
         return reserved
 
-    async def _ask(self, caller: Caller, place: Place, wanted: Wanted) -> Row:
+    def _remember(self, user_id: UUID) -> None:
+        if len(self._personal) > REMEMBERED_USERS:
+            self._personal.clear()
+        self._personal[user_id] = time.monotonic() + REMEMBERED_SECONDS
+
+    async def _ask(self, caller: Caller, place: Place, wanted: Wanted, *, personal: bool) -> Row:
         id_ = uuid7()
         call = {
             "id": id_, "process": self._process, "workspace": place.workspace_id, "document": place.document_id,
-            "root": place.root_id, "personal": self._caps.personal_calls, "provider": wanted.provider,
+            "root": place.root_id, "personal": personal, "provider": wanted.provider,
             "models": list(wanted.models), "operation": wanted.operation, "streamed": wanted.streamed,
             "tokens": wanted.worst.tokens, "micro_usd": wanted.worst.micro_usd, "input_tokens": wanted.input_tokens,
             "output_tokens": wanted.output_tokens, "ceilings": list(self._caps.ceilings),

@@ -111,6 +111,9 @@ class Places:
         if place.workspace_id is None:
             return True
         try:
+            if place.document_id:  # it may lie under another root by now
+                self._known.pop(place.document_id, None)
+                place = await self.find(None, place.document_id)
             await self.require(caller, place, Action.READ)
         except (ActionForbiddenError, DocumentNotFoundError, WorkspaceNotFoundError):
             return False
