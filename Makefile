@@ -51,8 +51,8 @@ lineage: bootstrap ## give a damaged live document a new life from its newest ve
 dlq: bootstrap ## dead letters of the event bus: s=service do=list|show|replay|drop ID=event id or all
 	@$(LOCAL) exec $(PY) -m common.messaging.dead_letters "$(s)" "$(do)" "$(ID)"
 
-bench: bootstrap ## measure, print ratios: table=rest (needs `make up`), bus, sync, collab
-	@$(if $(filter bus sync collab,$(firstword $(table))),,$(LOCAL) exec) $(PY) -m deploy.bench $(table)
+bench: bootstrap ## measure, print ratios: table=rest (needs `make up`), bus, sync, collab, ai
+	@$(if $(filter bus sync collab ai,$(firstword $(table))),,$(LOCAL) exec) $(PY) -m deploy.bench $(table)
 
 simulate: bootstrap ## seeded histories of 2-6 devices on the pure core: N=20000 SEED=1
 	$(PY) -m deploy.simulate $(if $(N),--histories $(N)) $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))

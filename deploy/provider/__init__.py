@@ -21,6 +21,7 @@ Models, all of them in both dialects:
     dev-small dev-large     answers by rules, at once
     dev-embed               embeddings (1536 numbers, or `dimensions`): texts with the same words lie near each other
     dev-words-N             exactly N tokens, whatever is asked
+    dev-clock-N             N tokens, 50 a second, each of which says when it was sent: `@`, nanoseconds, `;`
     dev-slow                the first byte after 2 s, then 20 pieces a second
     dev-silent              never answers
     dev-NNN                 that status with the provider's own error: dev-400, dev-401, dev-429, dev-500, dev-529 ...

@@ -26,6 +26,8 @@ class Behaviour:
     tokens: int | None = None
     """Of the answer, which then is only words."""
     usage: Usage = "true"
+    clock: bool = False
+    """Whether each piece of a stream tells when it was sent: `CLOCK` with nanoseconds of the monotonic clock."""
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> "Behaviour":
@@ -55,6 +57,9 @@ NAMED = {
 
 LISTED = ("dev-small", "dev-large", "dev-embed")
 STATUS = re.compile(r"dev-([45]\d\d)", re.ASCII)
+TIMED = re.compile(r"dev-clock-(\d{1,6})", re.ASCII)
+TIMED_SECONDS = 0.02
+CLOCK = "@%019d;"
 WORDS = re.compile(r"dev-words-(\d{1,6})", re.ASCII)
 EVERY = "*"
 RETRY_SECONDS = 1
@@ -69,6 +74,8 @@ def named(model: str) -> Behaviour | None:
         return Behaviour(status=status, retry_after=RETRY_SECONDS if status in (429, 503, 529) else None)
     if match := WORDS.fullmatch(model):
         return Behaviour(tokens=int(match[1]))
+    if match := TIMED.fullmatch(model):
+        return Behaviour(tokens=int(match[1]), clock=True, piece_seconds=TIMED_SECONDS)
     return None
 
 
@@ -102,6 +109,6 @@ class Behaviours:
                 return found.behaviour
         if asked == NAMED["dev-small"]:
             return self._default
-        if asked is not None and asked.tokens is not None:
+        if asked is not None and asked.tokens is not None and not asked.clock:
             return replace(self._default, tokens=asked.tokens)
         return asked

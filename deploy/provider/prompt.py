@@ -120,8 +120,10 @@ class Reply:
         return "".join(self.text)
 
 
-def words(count: int) -> Reply:
-    """An answer of exactly so many tokens."""
+def words(count: int, each: str | None = None) -> Reply:
+    """An answer of exactly so many tokens, all of them `each` if given."""
+    if each is not None:
+        return Reply([each] * count)
     return Reply([f"{' ' if n else ''}{MEANINGLESS[n % len(MEANINGLESS)]}" for n in range(count)])
 
 

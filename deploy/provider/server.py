@@ -15,7 +15,7 @@ from deploy.provider.behaviour import LISTED, Behaviour, Behaviours
 from deploy.provider.embeddings import embed
 from deploy.provider.prompt import Counted, Prompt, RefusedError, Rendered, Reply, words
 from deploy.provider.record import Received, Record
-from deploy.provider.sending import Sending
+from deploy.provider.sending import BLANK, Sending
 from deploy.provider.wire import check_key, models, refusal
 
 BODY_LIMIT = 64 * 1024 * 1024
@@ -40,11 +40,11 @@ ENDPOINTS = {
 
 
 @lru_cache(maxsize=256)
-def _rendered(path: str, data: bytes, tokens: int | None, usage: str) -> tuple[Rendered, bool]:
+def _rendered(path: str, data: bytes, tokens: int | None, usage: str, *, clock: bool) -> tuple[Rendered, bool]:
     """The answer to a body, and whether it is streamed."""
     endpoint = ENDPOINTS[path]
     prompt = endpoint.prompt(orjson.loads(data))
-    one = _limit(words(tokens), prompt) if tokens is not None else answers.answer(prompt)
+    one = answers.answer(prompt) if tokens is None else _limit(words(tokens, BLANK if clock else None), prompt)
     replies = [one] * prompt.choices
     times = OVERRUN if usage == "overrun" else 1
     counted = Counted(prompt.tokens * times, one.tokens * prompt.choices * times)
@@ -83,7 +83,7 @@ class Provider:
     async def _text(self, request: web.Request) -> web.StreamResponse:
         async def send(data: bytes, behaviour: Behaviour, received: Received) -> web.StreamResponse:
             made = _rendered if len(data) <= CACHED_BODY else _rendered.__wrapped__
-            rendered, streamed = made(request.path, data, behaviour.tokens, behaviour.usage)
+            rendered, streamed = made(request.path, data, behaviour.tokens, behaviour.usage, clock=behaviour.clock)
             received.stream = streamed
             return await Sending(request, received, behaviour, rendered).run(streamed=streamed)
 
