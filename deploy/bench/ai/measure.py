@@ -172,6 +172,7 @@ async def memory(server: Server, streams: int) -> Numbers:
     finally:
         for writer in writers:
             writer.close()
+        await asyncio.sleep(SETTLE_SECONDS)
     return {"idle MB": before / 1e6, "open MB": after / 1e6, "KB/stream": (after - before) / 1e3 / streams}
 
 

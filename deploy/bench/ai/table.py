@@ -20,6 +20,9 @@ from deploy.bench.ai.report import report
 from deploy.bench.ai.servers import Direct, LiteLLM, Portkey, Server, Upstream
 from deploy.bench.rest import say, wait_for
 
+WARM_UP_AT_ONCE = 4
+WARM_UP_SECONDS = 1.0
+MOST_SAID = 160
 FAILURES = (OSError, TimeoutError, EOFError, ValueError, ExceptionGroup)
 
 
@@ -93,6 +96,8 @@ async def _once(
     try:
         await server.start(provider)
         await check(server)
+        for streamed in (False, True):
+            await throughput(server, WARM_UP_AT_ONCE, WARM_UP_SECONDS, streamed=streamed)
     except FAILURES as error:
         for title in chosen:
             found[title, server.name].append(_why(error))
@@ -110,7 +115,7 @@ async def _once(
 def _why(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return f"{type(error).__name__} {error}"
+    return f"{type(error).__name__} {error}"[:MOST_SAID]
 
 
 def _servers(ours: Ours, wanted: Sequence[str] | None) -> Sequence[Server]:
