@@ -29,11 +29,12 @@ def own(fleet):
 
 @pytest.fixture(autouse=True)
 def fresh(request):
-    """No test sees what another one set at the provider."""
+    """No test sees what another one set at the provider, or did to it."""
     if "provider" in request.fixturenames:
         running = request.getfixturevalue("provider")
         running.behaviours.clear()
         running.record.clear()
+        request.getfixturevalue("own").exchanges.line._breakers.clear()
 
 
 @pytest.fixture

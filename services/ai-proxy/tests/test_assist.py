@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -195,14 +196,19 @@ async def test_what_is_missing_or_not_theirs_is_said(people, ada, workspace, pro
     assert provider.record.count == 0
 
 
-async def test_a_whole_document_may_need_no_change(people, ada, workspace, provider):
-    document = await people.document(ada, workspace, content="Good.\n")
+async def test_a_whole_document_is_changed_by_hunks_or_continued(people, ada, workspace, provider):
+    document = await people.document(ada, workspace, content="Good.\n\nBetter.\n")
+    path = f"/v1/documents/{document['id']}/content"
     body = {"action": "improve", "document_id": document["id"], "edit": True}
     edit = (await ada.http.post(ASSIST, json=body)).json()["edit"]
-    assert edit == {"document_id": document["id"], "base_version": 1, "edits": []}
+    assert edit["edits"]
+    assert edits.check("Good.\n\nBetter.\n", edit["edits"]) != "Good.\n\nBetter.\n"
+    tag = {"If-Match": f'"v{edit["base_version"]}"'}
+    assert (await ada.http.patch(path, json={"edits": edit["edits"]}, headers=tag)).status_code == 200
     body = {"action": "continue", "document_id": document["id"], "edit": True}
     answer = (await ada.http.post(ASSIST, json=body)).json()
     assert answer["edit"]["edits"] == [{"append": answer["text"]}]
+    assert answer["edit"]["base_version"] == 2
 
 
 async def test_silence_is_filled_and_errors_are_the_last_event(ada, workspace, provider, fleet, monkeypatch):
@@ -222,8 +228,6 @@ async def test_silence_is_filled_and_errors_are_the_last_event(ada, workspace, p
 
 
 async def test_anthropic_s_models_help_too(ada, workspace, provider, own, monkeypatch):
-    from dataclasses import replace
-
     anthropic = own.catalog.providers["anthropic"]
     monkeypatch.setitem(own.catalog.providers, "anthropic", replace(anthropic, models=frozenset(("dev-large",))))
     body = {"action": "translate", "selection": "bear", "language": "German", "model": "dev-large"}

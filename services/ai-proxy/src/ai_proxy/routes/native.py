@@ -94,7 +94,8 @@ async def _read(wire: Wire, scope: Scope, receive: Receive) -> Ask:
     own: Resources = scope["app"].state.resources
     body = await _body(receive, own.body_limit) if operation.method == "POST" else {}
     place = await own.places.find(_id(headers, "x-workspace-id"), _id(headers, "x-document-id"))
-    passed = {name: value for name in wire.request_headers if (value := headers.get(name)) and value.isprintable()}
+    given = {name: headers.get(name) or default for name, default in wire.request_headers.items()}
+    passed = {name: value for name, value in given.items() if value and value.isprintable()}
     return Ask(caller, place, wire, operation, body, passed, _query(operation, scope["query_string"]))
 
 

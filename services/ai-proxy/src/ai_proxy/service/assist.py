@@ -30,8 +30,6 @@ from .exchange import Ask, Exchange, Exchanges
 from .places import Caller, Place, Places
 
 ANSWER_TOKENS: Final = 16_000
-VERSION: Final = "2023-06-01"
-"""Of Anthropic's API."""
 CONTEXT_SECONDS: Final = 10.0
 _OPERATION: Final = {"openai": ("POST", "chat/completions"), "anthropic": ("POST", "messages")}
 
@@ -145,7 +143,7 @@ class AssistService:
                 wire=wire,
                 operation=wire.operations[_OPERATION[wire.name]],
                 body=_body(wire, job, min(self._catalog.prices.of(job.model).answer, ANSWER_TOKENS)),
-                headers={"anthropic-version": VERSION} if wire is WIRES["anthropic"] else {},
+                headers={name: value for name, value in wire.request_headers.items() if value},
                 label=f"assist.{job.request.action}",
             )
         )

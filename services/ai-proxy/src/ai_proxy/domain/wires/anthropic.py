@@ -15,6 +15,8 @@ _COUNT: Final = Operation("count_tokens", "POST", "messages/count_tokens", price
 _MODELS: Final = Operation("models", "GET", "models", priced=False, query=("beta", "limit", "after_id", "before_id"))
 _OPERATIONS: Final = {(one.method, one.path): one for one in (_MESSAGES, _COUNT, _MODELS)}
 
+VERSION: Final = "2023-06-01"
+"""Of the API, for callers that name none."""
 CLIENT_TOOLS: Final = re.compile(r"(custom|(bash|text_editor|computer|memory)_\d{8})")
 """Tools the client carries out. Those of the provider cost what no count of tokens says."""
 PRICED_APART: Final = ("speed", "container", "mcp_servers", "inference_geo")
@@ -134,8 +136,7 @@ def error(status: int, code: str, message: str, trace: str) -> Json:
 ANTHROPIC = Wire(
     name="anthropic",
     operations=_OPERATIONS,
-    model_operation=_MODELS,
-    request_headers=frozenset(("anthropic-version", "anthropic-beta")),
+    request_headers={"anthropic-version": VERSION, "anthropic-beta": None},
     credentials=lambda key: {"x-api-key": key},
     demand=demand,
     usage=usage,

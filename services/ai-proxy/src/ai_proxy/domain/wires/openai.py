@@ -176,8 +176,7 @@ def error(status: int, code: str, message: str, _trace: str) -> Json:
 OPENAI = Wire(
     name="openai",
     operations=_OPERATIONS,
-    model_operation=_MODELS,
-    request_headers=frozenset(),
+    request_headers={},
     credentials=lambda key: {"Authorization": f"Bearer {key}"},
     demand=demand,
     usage=usage,

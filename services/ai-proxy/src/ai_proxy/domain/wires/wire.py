@@ -77,8 +77,8 @@ class Wire:
 
     name: str
     operations: Mapping[tuple[str, str], Operation]
-    model_operation: Operation
-    request_headers: frozenset[str]
+    request_headers: Mapping[str, str | None]
+    """Of the caller's headers those passed on, with what is sent if there is none."""
     credentials: Callable[[str], Mapping[str, str]]
     demand: Callable[[Operation, Json, "Rules"], Demand]
     usage: Callable[[Json], Usage | None]
