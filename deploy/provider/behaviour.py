@@ -62,7 +62,8 @@ TIMED_SECONDS = 0.02
 CLOCK = "@%019d;"
 WORDS = re.compile(r"dev-words-(\d{1,6})", re.ASCII)
 EVERY = "*"
-RETRY_SECONDS = 1
+RETRY_SECONDS = 30
+"""More than anybody in between waits for."""
 
 
 def named(model: str) -> Behaviour | None:

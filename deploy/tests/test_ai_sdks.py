@@ -1,12 +1,11 @@
 """The official SDKs (PyPI and npm, OpenAI and Anthropic) by base URL and token alone.
 
-Against the development provider, so that it is true to the wire, and through nginx and ai-proxy to it.
+Against the development provider, so that it is true to the wire, through ai-proxy to it, and through nginx to both.
 """
 
 import base64
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import anthropic
@@ -15,9 +14,12 @@ import pytest
 import pytest_asyncio
 from deploy.client import Api
 from deploy.provider import pointing, sdks
-from deploy.provider.server import running
+from deploy.provider.server import Running
 from deploy.tests import processes
 from deploy.tests.ai_doors import ANSWER, PNG, QUESTION, Door, direct, proxied
+
+from common.testing.fleet import Fleet
+from common.testing.people import People
 
 MESSAGES: Any = [{"role": "user", "content": QUESTION}]
 ASKS_TOOL: Any = [{"role": "user", "content": "Use weather for Paris"}]
@@ -28,24 +30,26 @@ SERVICES = ("auth-gateway", "documents", "files", "ai-proxy")
 THROUGH_GATEWAY = pytest.param("gateway", marks=[pytest.mark.slow, pytest.mark.timeout(300)])
 
 
-@pytest_asyncio.fixture(scope="module", params=["direct", THROUGH_GATEWAY])
-async def door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
-    async with AsyncExitStack() as stack:
-        provider = await stack.enter_async_context(running())
-        if request.param == "direct":
-            yield direct(provider)
-            return
-        told = {f"AI_PROXY_{name}": value for name, value in pointing.settings(provider.url, models=()).items()}
-        environment = request.getfixturevalue("environment") | told
-        fleet = stack.enter_context(processes.fleet(environment, SERVICES))
-        for process in fleet.processes.values():
-            await process.start()
-        await fleet.until_ready()
-        api = await stack.enter_async_context(Api(fleet.url))
-        name = f"sdk-{secrets.token_hex(4)}@example.org"
-        person = await api.sign_up(name, secrets.token_hex(16), "Ada")
-        yield proxied(fleet.url, person.token, provider)
-        assert not fleet["ai-proxy"].complaints()
+@pytest_asyncio.fixture(scope="module", params=["direct", "ai-proxy", THROUGH_GATEWAY])
+async def door(
+    request: pytest.FixtureRequest, provider: Running, fleet: Fleet, people: People, environment: dict[str, str]
+) -> AsyncIterator[Door]:
+    provider.record.clear()
+    provider.behaviours.clear()
+    if request.param == "direct":
+        yield direct(provider)
+    elif request.param == "ai-proxy":
+        yield proxied(fleet["ai-proxy"].url, (await people.person("Ada")).token, provider)
+    else:
+        with processes.fleet(environment, SERVICES) as started:
+            for process in started.processes.values():
+                await process.start()
+            await started.until_ready()
+            async with Api(started.url) as api:
+                address = f"sdk-{secrets.token_hex(4)}@example.org"
+                person = await api.sign_up(address, secrets.token_hex(16), "Ada")
+                yield proxied(started.url, person.token, provider)
+            assert not started["ai-proxy"].complaints()
 
 
 async def test_a_chat_is_the_same_whole_and_streamed(door: Door) -> None:
