@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,10 +45,9 @@ class Paced:
 
 async def check(server: Server) -> None:
     """Raises `WrongAnswerError` unless all words come, whole and streamed."""
-    connection = await load.Connection.open(server.port)
-    whole = await connection.exchange(server.request(PLAIN, streamed=False))
-    streamed = await connection.exchange(server.request(PLAIN, streamed=True))
-    connection.close()
+    with closing(await load.Connection.open(server.port)) as connection:
+        whole = await connection.exchange(server.request(PLAIN, streamed=False))
+        streamed = await connection.exchange(server.request(PLAIN, streamed=True))
     if whole[0] != 200 or streamed[0] != 200:
         raise WrongAnswerError(f"{whole[0]} {whole[2][:200]!r}, {streamed[0]} {streamed[2][:200]!r}")
     text = orjson.loads(whole[2])["choices"][0]["message"]["content"]
@@ -77,26 +77,33 @@ async def paced(server: Server, streams: int, at_once: int) -> Numbers:
 async def _follow(server: Server, found: Paced, after: float) -> None:
     """One stream; the first ones begin one after the other, as people do."""
     await asyncio.sleep(after)
-    async with asyncio.timeout(SECONDS):
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=load.LIMIT)
-        begun = time.perf_counter()
-        writer.write(server.request(PACED, streamed=True))
-        head = await reader.readuntil(b"\r\n\r\n")
-        if b" 200 " not in head[:16]:
-            raise WrongAnswerError(head.splitlines()[0].decode())
-        rest, first = b"", True
-        while data := await reader.read(65536):
-            now = time.monotonic_ns()
-            if first:
-                found.first.append(time.perf_counter() - begun)
-                first = False
-            rest += data
-            for match in CLOCK.finditer(rest):
-                found.chunks.append((now - int(match[1])) / 1e9)
-            if rest.endswith(END):
-                break
-            rest = rest[max(rest.rfind(b";"), 0) :][-64:]
-        writer.close()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=load.LIMIT)
+    with closing(writer):
+        async with asyncio.timeout(SECONDS):
+            await _note(reader, writer, server.request(PACED, streamed=True), found)
+
+
+async def _note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, found: Paced) -> None:
+    begun = time.perf_counter()
+    writer.write(request)
+    _require_good(await reader.readuntil(b"\r\n\r\n"))
+    rest, first = b"", True
+    while data := await reader.read(65536):
+        now = time.monotonic_ns()
+        if first:
+            found.first.append(time.perf_counter() - begun)
+            first = False
+        rest += data
+        found.chunks += [(now - int(match[1])) / 1e9 for match in CLOCK.finditer(rest)]
+        if rest.endswith(END):
+            break
+        rest = rest[max(rest.rfind(b";"), 0) :][-64:]
+
+
+def _require_good(head: bytes) -> None:
+    """Raises `WrongAnswerError` with another status."""
+    if b" 200 " not in head[:16]:
+        raise WrongAnswerError(head.splitlines()[0].decode())
 
 
 async def throughput(server: Server, at_once: int, seconds: float, *, streamed: bool) -> Numbers:
@@ -144,8 +151,7 @@ class _Line:
         """Send and read to the end. Raises `WrongAnswerError`."""
         self._writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-        if b" 200 " not in head[:16]:
-            raise WrongAnswerError(head.splitlines()[0].decode())
+        _require_good(head)
         if (at := head.find(b"content-length:")) >= 0:
             body = await self._reader.readexactly(int(head[at + 15 : head.index(b"\r\n", at)]))
         else:
@@ -181,9 +187,7 @@ async def _hold(server: Server, writers: list[asyncio.StreamWriter]) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writers.append(writer)
         writer.write(server.request(HELD, streamed=True))
-        head = await reader.readuntil(b"\r\n\r\n")
-        if b" 200 " not in head[:16]:
-            raise WrongAnswerError(head.splitlines()[0].decode())
+        _require_good(await reader.readuntil(b"\r\n\r\n"))
         await reader.readuntil(b"content")
 
 

@@ -1,5 +1,6 @@
 """Ours: a private, durable fleet with budgets, rights and accounting on; people of one workspace take turns."""
 
+import asyncio
 import itertools
 import tempfile
 import uuid
@@ -34,7 +35,7 @@ LIMITS = {
 
 
 class Ours:
-    """The ai-proxy service; started once, since its fleet is dear."""
+    """The ai-proxy service, a fresh process for every round; the rest of its fleet goes on."""
 
     does = "checks the token, the rights and four budgets, reserves, settles, all of it committed to PostgreSQL"
 
@@ -53,6 +54,8 @@ class Ours:
         if self._fleet is None:
             await self._settle(provider)
         assert self._fleet is not None
+        await self._fleet["ai-proxy"].start()
+        await self._fleet["ai-proxy"].until_ready()
         for person in self._people:
             await person.call("GET", "/v1/users/me")  # renews the token when it is old
         self._headers = itertools.cycle(
@@ -60,7 +63,8 @@ class Ours:
         )
 
     async def stop(self) -> None:
-        """It goes on until `close`."""
+        if self._fleet is not None:
+            await asyncio.to_thread(self._fleet["ai-proxy"].stop)
 
     async def close(self) -> None:
         """End the fleet."""
@@ -75,9 +79,11 @@ class Ours:
         environment = migrated(self._backing, Path(folder)) | LIFTED | LIMITS
         environment |= {f"AI_PROXY_{name}": value for name, value in told.items()}
         self._fleet = fleet = self._stack.enter_context(processes.fleet(environment, SERVICES))
-        for process in fleet.processes.values():
+        others = {name: process for name, process in fleet.processes.items() if name != "ai-proxy"}
+        for process in others.values():
             await process.start()
-        await fleet.until_ready()
+        for name in SERVICES[:-1]:
+            await others[name].until_ready()
         self.port = urlsplit(fleet["gateway" if self._through_gateway else "ai-proxy"].url).port or 0
         await self._move_in(await self._stack.enter_async_context(Api(fleet.url)), fleet.mails)
 

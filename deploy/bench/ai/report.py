@@ -29,7 +29,7 @@ def report(servers: Sequence[Server], titles: Sequence[str], found: Rounds, roun
             _paced(title, names, medians)
     for kind in ("whole", "streamed"):
         _throughput(kind, [title for title in titles if title.startswith(kind)], names, medians)
-    _memory(titles[-1], names, medians)
+    _memory(next(title for title in titles if title.startswith("memory")), names, medians)
     _verdict(titles, names, medians)
 
 
