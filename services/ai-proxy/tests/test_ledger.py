@@ -183,6 +183,18 @@ async def test_what_could_not_be_counted_is_later(meters, open_database, owner):
     assert meter._running == {}
 
 
+async def test_a_reservation_the_server_lost_is_counted_all_the_same(meters, owner):
+    who, meter = caller(), meters()
+    reserved = await meter.reserve(who, Place(), wanted(10))
+    for table in ("reservation", "counter"):
+        column = "user_id" if table == "reservation" else "subject_id"
+        owner.execute(f"DELETE FROM ai_proxy.{table} WHERE {column} = %s", (who.user_id,))
+    for _ in range(2):
+        await meter.settle(reserved, ending(7))
+        assert counter(owner, who.user_id) == Account(Amount(7, 7), Amount(), 1)
+    assert usage(owner, who.user_id) == (7, 7, 1)
+
+
 async def test_nobody_writes_the_ledger_but_its_functions(environment, meters):
     who = caller()
     await meters().reserve(who, Place(), wanted(1))

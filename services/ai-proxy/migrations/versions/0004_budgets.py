@@ -247,33 +247,42 @@ BEGIN
         operation, streamed, own_key, tokens, micro_usd, input_tokens, output_tokens)
     VALUES (p_id, p_process, me, place, p_document, today, p_provider, coalesce(p_models[1], ''), p_operation,
         p_streamed, found.id IS NOT NULL, p_tokens, p_micro_usd, p_input_tokens, p_output_tokens);
-    verdict := 'ok'; in_workspace := place; key_wrapped := found.wrapped_key; key_ciphertext := found.ciphertext;
-    key_owner := found.owner;
+    verdict := 'ok'; in_workspace := place; counted_on := today;
+    key_wrapped := found.wrapped_key; key_ciphertext := found.ciphertext; key_owner := found.owner;
+    -- Nobody waits for the disk before the provider is asked: a lost reservation is counted when it is settled.
+    PERFORM set_config('synchronous_commit', 'off', true);
     RETURN NEXT;
 END"""
 
-# Once for each reservation: whoever comes second, the process that was thought dead or the reaper, changes nothing.
+# Once for each call: whoever comes second, the process that was thought dead or the reaper, changes nothing. A server
+# that crashed may have lost a reservation of its last moments; such a call is counted all the same.
 SETTLE = f"""DECLARE
     {_WORDS}
-    r record;
+    reserved record;
 BEGIN
-    DELETE FROM ai_proxy.reservation d WHERE d.id = p_id RETURNING d.* INTO r;
-    IF NOT FOUND THEN RETURN false; END IF;
-    today := r.day;
-    {_LISTS.format(user="r.user_id", place="r.workspace_id", document="r.document_id")}
+    today := p_day;
+    DELETE FROM ai_proxy.reservation r WHERE r.id = p_id RETURNING r.tokens, r.micro_usd INTO reserved;
+    {_LISTS.format(user="p_user", place="p_workspace", document="p_document")}
+    IF NOT FOUND THEN
+        IF EXISTS (SELECT 1 FROM ai_proxy.usage u WHERE u.id = p_id) THEN RETURN false; END IF;
+        INSERT INTO ai_proxy.counter (kind, subject_id, place_id, period, starts_on)
+        SELECT s.kind, s.subject_id, s.place_id, s.period, s.starts_on FROM ({_SCOPES}) AS s
+        ORDER BY s.kind, s.subject_id, s.place_id, s.period ON CONFLICT DO NOTHING;
+    END IF;
     PERFORM 1 FROM ({_SCOPES}) AS s JOIN ai_proxy.counter c USING (kind, subject_id, place_id, period, starts_on)
     ORDER BY s.kind, s.subject_id, s.place_id, s.period FOR UPDATE OF c;
     UPDATE ai_proxy.counter c SET spent_tokens = c.spent_tokens + p_input_tokens + p_output_tokens,
-        spent_micro_usd = c.spent_micro_usd + p_micro_usd, reserved_tokens = c.reserved_tokens - r.tokens,
-        reserved_micro_usd = c.reserved_micro_usd - r.micro_usd, calls = c.calls + 1
+        spent_micro_usd = c.spent_micro_usd + p_micro_usd,
+        reserved_tokens = c.reserved_tokens - coalesce(reserved.tokens, 0),
+        reserved_micro_usd = c.reserved_micro_usd - coalesce(reserved.micro_usd, 0), calls = c.calls + 1
     FROM ({_SCOPES}) AS s WHERE (c.kind, c.subject_id, c.place_id, c.period, c.starts_on)
         = (s.kind, s.subject_id, s.place_id, s.period, s.starts_on);
-    UPDATE ai_proxy.meter m SET level = m.level - p_input_tokens - p_output_tokens WHERE m.user_id = r.user_id;
+    UPDATE ai_proxy.meter m SET level = m.level - p_input_tokens - p_output_tokens WHERE m.user_id = p_user;
     INSERT INTO ai_proxy.usage (id, at, user_id, workspace_id, document_id, provider, model, operation, own_key,
         input_tokens, cached_tokens, output_tokens, micro_usd, outcome, estimated, status, first_byte_ms, total_ms)
-    VALUES (r.id, r.created_at, r.user_id, r.workspace_id, r.document_id, p_provider, p_model, r.operation, r.own_key,
-        p_input_tokens, p_cached_tokens, p_output_tokens, p_micro_usd, p_outcome, p_estimated, p_status,
-        p_first_byte_ms, p_total_ms);
+    VALUES (p_id, now() - make_interval(secs => p_total_ms / 1000.0), p_user, p_workspace, p_document, p_provider,
+        p_model, p_operation, p_own_key, p_input_tokens, p_cached_tokens, p_output_tokens, p_micro_usd, p_outcome,
+        p_estimated, p_status, p_first_byte_ms, p_total_ms);
     RETURN true;
 END"""
 
@@ -285,10 +294,11 @@ RESERVE_SIGNATURE = (
 )
 ADMITTED = (
     "TABLE (verdict text, about text, about_period text, about_unit text, retry_after integer, in_workspace uuid, "
-    "key_wrapped bytea, key_ciphertext bytea, key_owner text)"
+    "counted_on date, key_wrapped bytea, key_ciphertext bytea, key_owner text)"
 )
 SETTLE_SIGNATURE = (
-    "settle(p_id uuid, p_provider text, p_model text, p_input_tokens bigint, p_cached_tokens bigint, "
+    "settle(p_id uuid, p_user uuid, p_workspace uuid, p_document uuid, p_day date, p_operation text, "
+    "p_own_key boolean, p_provider text, p_model text, p_input_tokens bigint, p_cached_tokens bigint, "
     "p_output_tokens bigint, p_micro_usd bigint, p_outcome text, p_estimated boolean, p_status integer, "
     "p_first_byte_ms integer, p_total_ms integer)"
 )

@@ -10,7 +10,8 @@ from common.database import Row, Transaction
 REAPED_AT_ONCE: Final = 200
 
 _SETTLE: Final = (
-    "SELECT ai_proxy.settle(%(id)s, %(provider)s, %(model)s, %(input_tokens)s, %(cached_tokens)s, %(output_tokens)s, "
+    "SELECT ai_proxy.settle(%(id)s, %(user)s, %(workspace)s, %(document)s, %(day)s, %(operation)s, %(own_key)s, "
+    "%(provider)s, %(model)s, %(input_tokens)s, %(cached_tokens)s, %(output_tokens)s, "
     "%(micro_usd)s, %(outcome)s, %(estimated)s, %(status)s, %(first_byte_ms)s, %(total_ms)s) AS settled"
 )
 

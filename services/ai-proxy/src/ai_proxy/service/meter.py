@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
@@ -77,13 +78,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """A call that may begin. The own key to use, if there is one, is ciphertext still."""
+    """A call that may begin, counted on `day`. The own key to use, if there is one, is ciphertext still."""
 
     id: UUID
+    user_id: UUID
     workspace_id: UUID | None
-    wrapped_key: bytes | None
-    ciphertext: bytes | None
-    key_owner: str | None
+    document_id: UUID | None
+    day: date
+    operation: str
+    own_key: bool = False
+    wrapped_key: bytes | None = None
+    ciphertext: bytes | None = None
+    key_owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ class Meter:
         self._caps = caps
         self._process = uuid7()
         self._running: dict[UUID, Callable[[], int]] = {}
-        self._unsettled: dict[UUID, Ending] = {}
+        self._unsettled: dict[UUID, tuple[Reserved, Ending]] = {}
         self._personal: dict[UUID, float] = {}
         """Users known to have no only workspace, which calls without a place would be for, and until when."""
 
@@ -131,7 +137,18 @@ class Meter:
                 self._remember(caller.user_id)
         if row["verdict"] != "ok":
             _refuse(row)
-        reserved = Reserved(row["id"], row["in_workspace"], row["key_wrapped"], row["key_ciphertext"], row["key_owner"])
+        reserved = Reserved(
+            row["id"],
+            caller.user_id,
+            row["in_workspace"],
+            place.document_id,
+            row["counted_on"],
+            wanted.operation,
+            row["key_ciphertext"] is not None,
+            row["key_wrapped"],
+            row["key_ciphertext"],
+            row["key_owner"],
+        )
         self._running[reserved.id] = _nothing
         return reserved
 
@@ -162,16 +179,18 @@ class Meter:
         """Count a call; if that cannot be done now, it is as soon as it can."""
         try:
             async with self._database.transaction() as transaction:
-                await LedgerRepository(transaction).settle(self._columns(reserved.id, ending))
+                await LedgerRepository(transaction).settle(self._columns(reserved, ending))
         except DatabaseUnavailableError:
-            self._unsettled[reserved.id] = ending
+            self._unsettled[reserved.id] = reserved, ending
             return
         self._running.pop(reserved.id, None)
 
-    def _columns(self, id_: UUID, ending: Ending) -> dict[str, Any]:
+    def _columns(self, call: Reserved, ending: Ending) -> dict[str, Any]:
         usage = ending.usage
         return {
-            "id": id_, "provider": ending.provider, "model": ending.model, "input_tokens": usage.all_input,
+            "id": call.id, "user": call.user_id, "workspace": call.workspace_id, "document": call.document_id,
+            "day": call.day, "operation": call.operation, "own_key": call.own_key,
+            "provider": ending.provider, "model": ending.model, "input_tokens": usage.all_input,
             "cached_tokens": usage.cached, "output_tokens": usage.output,
             "micro_usd": self._prices.of(ending.model).cost(usage), "outcome": ending.outcome,
             "estimated": ending.estimated, "status": ending.status, "first_byte_ms": ending.first_byte_ms,
@@ -193,9 +212,9 @@ class Meter:
         seen = [(id_, tokens) for id_, look in self._running.items() if (tokens := look())]
         async with self._worker.transaction() as transaction:
             await WorkerRepository(transaction).beat(self._process, self._caps.lease_seconds, seen)
-        for id_, ending in list(self._unsettled.items()):
+        for id_, (call, ending) in list(self._unsettled.items()):
             async with self._worker.transaction() as transaction:
-                await WorkerRepository(transaction).settle(self._columns(id_, ending))
+                await WorkerRepository(transaction).settle(self._columns(call, ending))
             del self._unsettled[id_]
             self._running.pop(id_, None)
 
@@ -205,7 +224,7 @@ class Meter:
             abandoned = await WorkerRepository(transaction).abandoned(self._caps.lease_seconds)
         for call in abandoned:
             async with self._worker.transaction() as transaction:
-                await WorkerRepository(transaction).settle(self._columns(call["id"], _crashed(call)))
+                await WorkerRepository(transaction).settle(self._columns(_reserved(call), _crashed(call)))
         if abandoned:
             log.warning("calls of a dead process counted", extra={"fields": {"calls": len(abandoned)}})
         return len(abandoned)
@@ -213,6 +232,11 @@ class Meter:
 
 def _nothing() -> int:
     return 0
+
+
+def _reserved(call: Row) -> Reserved:
+    places = call["workspace_id"], call["document_id"]
+    return Reserved(call["id"], call["user_id"], *places, call["day"], call["operation"], call["own_key"])
 
 
 def _crashed(call: Row) -> Ending:
