@@ -13,6 +13,7 @@ import orjson
 
 from common import telemetry
 from common.connections import DRAINING, SESSION_REVOKED, Connections, OpenConnection
+from common.errors import ServiceError
 
 from ..domain.ledger import Amount
 from ..domain.prices import Usage
@@ -295,6 +296,7 @@ class Exchange:
                 yield whole
         if stripper and (rest := stripper.rest()):
             yield rest
+        self._tally.feed(b"\n")  # the last line may lack its end
         self._tally.fold()
         if not self._tally.finished:
             raise ProviderBrokenError("its answer ended in the middle")
@@ -319,6 +321,8 @@ class Exchange:
     async def _leave(self, error: BaseException | None) -> None:
         if isinstance(error, ProviderError):
             self._outcome = error.outcome
+        elif isinstance(error, ServiceError):
+            self._outcome = "refused"
         elif error is not None or self._call.ended:
             self._outcome = "aborted"
         if self._call.ended == SESSION_REVOKED:
