@@ -104,7 +104,7 @@ async def test_half_an_answer_and_a_closed_line(ada, workspace, provider, patien
 
 
 async def test_silence_and_a_stall_are_waited_for_so_long(ada, workspace, provider, patience, owner):
-    patience(first_byte=0.2, idle=0.2)
+    patience(first_byte=1.0, idle=1.0)
     answer = await ada.http.post(CHAT, json=chat("dev-silent"))
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "provider_timeout")
     answer = await ada.http.post(MESSAGES, json=chat("dev-silent"), headers=VERSION)
@@ -128,7 +128,7 @@ async def test_an_endless_stream_ends(ada, workspace, provider, owner, own, monk
 
 
 async def test_a_stream_is_cut_after_its_longest_time(ada, workspace, provider, patience, owner):
-    patience(total=0.5)
+    patience(total=1.5)
     _, data = await read(ada, MESSAGES, chat("dev-endless", stream=True), VERSION)
     assert events(data)[-1]["error"]["type"] == "timeout_error"
     assert (await last_outcome(owner, ada))[0] == "timeout"
@@ -154,7 +154,7 @@ async def test_who_goes_takes_the_provider_s_line_along(ada, workspace, provider
     left = time.monotonic()
     received = provider.record.requests[-1]
     assert await provider.record.until(lambda: received.end != "open", 5)
-    assert received.ended - left < 1.0
+    assert received.ended - left < 3.0, "a second, on a machine that has nothing else to do"
     outcome, written, estimated, _ = await last_outcome(owner, ada)
     assert (outcome, estimated) == ("aborted", True)
     if stream:

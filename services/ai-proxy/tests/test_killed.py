@@ -10,7 +10,7 @@ from deploy.local.machine import free_ports
 from deploy.provider.behaviour import Behaviour
 from test_native import CHAT, chat, usage_of
 
-LEASE = "2"
+LEASE = "5"
 
 
 async def test_what_a_killed_process_had_under_way_is_counted(ada, workspace, provider, environment, owner, tmp_path):

@@ -96,9 +96,10 @@ def test_of_half_a_stream_what_was_seen_is_known():
     assert (counted.usage, counted.finished, counted.seen_tokens) == (Usage(input=2, output=3), True, 10)
 
 
-@pytest.mark.parametrize(
-    "body", [{"usage": 5}, {"usage": {"prompt_tokens": -1, "completion_tokens": "x"}}, {"delta": 5}, {"choices": [7]}]
-)
+ODD = [{"usage": 5}, {"usage": {"prompt_tokens": -1, "completion_tokens": "x"}}, {"delta": 5}, {"choices": [7]}]
+
+
+@pytest.mark.parametrize("body", ODD)
 def test_odd_events_count_nothing(body):
     for wire in (OPENAI, ANTHROPIC):
         counted = tally(wire, [event(body)])
@@ -142,21 +143,10 @@ def test_usage_is_asked_for_where_nobody_did_and_only_there():
     assert ("store" in kept.body, kept.opaque) == (False, True)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "",
-        "chat",
-        "chat/completions/",
-        "models/",
-        "models/a/b",
-        "models/..",
-        "models/.",
-        "models/a..b",
-        "models/ä",
-        "v1/v1/models",
-    ],
-)
+NONE = ["", "chat", "chat/completions/", "models/", "models/a/b", "models/..", "models/.", "models/a..b", "models/ä"]
+
+
+@pytest.mark.parametrize("path", [*NONE, "v1/v1/models"])
 def test_paths_that_are_none(path):
     assert OPENAI.operation("GET", path) is None
     assert OPENAI.operation("POST", path) is None

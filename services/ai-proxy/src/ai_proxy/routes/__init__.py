@@ -5,8 +5,8 @@ from fastapi import APIRouter
 from . import assist, budgets, keys, native
 
 router = APIRouter()
+router.include_router(native.router)
 router.include_router(budgets.router)
 router.include_router(keys.router)
 router.include_router(assist.router)
-router.include_router(native.router)
 internal = APIRouter()
