@@ -137,6 +137,16 @@ async def test_what_cannot_be_counted_or_is_shared_is_refused(ada, workspace, pr
     assert provider.record.count == 0
 
 
+async def test_bodies_nested_deeply_are_refused(ada, workspace, provider):
+    for depth in (120, 200, 400, 600, 5_000):
+        content = b'[{"type":"x","content":' * depth + b'"y"' + b"}]" * depth
+        body = b'{"model":"dev-small","max_tokens":5,"messages":[{"role":"user","content":' + content + b"}]}"
+        for path in (CHAT, MESSAGES, f"{MESSAGES}/count_tokens", f"{OPENAI}responses"):
+            answer = await ada.http.post(path, content=body, headers=VERSION)
+            assert answer.status_code < 500, (path, depth, answer.text)
+            assert depth < 200 or answer.status_code == 400
+
+
 async def test_bodies_that_are_none_and_too_long(ada, workspace, own, provider, monkeypatch):
     for body in (b"", b"[]", b"{", b"\xff", b'{"model": 5}', b"{}"):
         answer = await ada.http.post(CHAT, content=body)

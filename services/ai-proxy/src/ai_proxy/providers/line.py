@@ -10,10 +10,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
-import orjson
 from multidict import CIMultiDictProxy
 from opentelemetry.trace import SpanKind
 
@@ -243,8 +242,3 @@ class _Within:
 
 def _pause(attempt: int) -> float:
     return float(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-
-
-def encode(body: Mapping[str, Any]) -> bytes:
-    """A request's body: what was looked at is what is sent, whatever else the caller's bytes could be read as."""
-    return orjson.dumps(body)

@@ -61,29 +61,28 @@ class AssistStream(Response):
     async def __call__(self, _scope: Any, receive: Receive, send: Send) -> None:
         """Send the stream."""
         events = self._events()
-        async with watching(receive, lambda: self._exchange.end(GONE)), aclosing(events):
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async with aclosing(beating(events, self._heartbeat)) as beaten:
-                async for one in beaten:
-                    await put(send, one)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        try:
+            async with watching(receive, lambda: self._exchange.end(GONE)), aclosing(events):
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                async with aclosing(beating(events, self._heartbeat)) as beaten:
+                    async for one in beaten:
+                        await put(send, one)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:  # if not a single event was waited for
+            await self._exchange.__aexit__(None, None, None)
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
         said: list[str] = []
-        last: bytes | None = None
         try:
-            try:
-                async for part in self._service.text(self._exchange):
-                    said.append(part)
-                    yield event("delta", {"text": part})
-                last = event("done", self._service.finish(self._job, "".join(said)))
-            except ServiceError as error:
-                await self._exchange.__aexit__(type(error), error, None)
-                yield event("error", error.problem(telemetry.trace_id()))
-                return
+            async for part in self._service.text(self._exchange):
+                said.append(part)
+                yield event("delta", {"text": part})
+            last = event("done", self._service.finish(self._job, "".join(said)))
+        except ServiceError as error:
+            await self._exchange.__aexit__(type(error), error, None)
+            last = event("error", error.problem(telemetry.trace_id()))
         except BaseException as error:
-            if last is None:
-                await asyncio.shield(self._exchange.__aexit__(type(error), error, None))
+            await asyncio.shield(self._exchange.__aexit__(type(error), error, None))
             raise
-        await self._exchange.__aexit__(None, None, None)
+        await self._exchange.__aexit__(None, None, None)  # counted before it is said to be done
         yield last

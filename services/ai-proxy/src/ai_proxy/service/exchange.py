@@ -18,7 +18,7 @@ from common.errors import ServiceError
 from ..domain.ledger import Amount
 from ..domain.prices import Usage
 from ..domain.stripping import UsageStripper
-from ..domain.wires import Demand, Operation, Tally, Wire
+from ..domain.wires import Demand, Operation, Tally, Wire, dumped
 from ..domain.wires.wire import Rules
 from ..errors import (
     AnswerTooLongError,
@@ -31,7 +31,7 @@ from ..errors import (
 )
 from ..providers.catalog import Catalog, Provider
 from ..providers.keyring import Keyring, Sealed
-from ..providers.line import AGENT, Call, Line, Target, encode
+from ..providers.line import AGENT, Call, Line, Target
 from .meter import UNSEEN_TOKENS_A_SECOND, Ending, Meter, Wanted
 from .places import Caller, Place, Places
 
@@ -41,7 +41,8 @@ GONE: Final = "gone"
 PASSED_ON: Final = ("retry-after", "request-id", "openai-processing-ms")
 """Of the provider's headers: those that tell nothing of our account there."""
 LONGEST_ERROR: Final = 64 * 1024
-_SECRETS: Final = re.compile(rb"\b(sk|org|proj|user|key|req_org)[-_][\w*.-]{6,}")
+_SECRETS: Final = re.compile(rb"\b(?:sk-|org-|proj_|user-)[\w*.-]{6,}")
+"""Parts of keys and names of accounts, as providers put them into messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Exchange:
         self._first_byte: float | None = None
         self._outcome = "completed"
         self._registered: Any = None
-        self._leaving: str | None = None
+        self._left = False
         self.streamed = False
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -125,6 +126,7 @@ class Exchange:
             self._demand = ask.wire.demand(ask.operation, dict(ask.body), Rules(shared=False))
             self._provider = own.catalog.of_model(ask.wire, self._demand.model)
         else:
+            dumped(dict(ask.body))
             self._demand = Demand("", dict(ask.body), streamed=False, text_bytes=0, answer_tokens=0)
             named = ask.body.get("model")
             self._provider = own.catalog.of_model(ask.wire, named if isinstance(named, str) else "")
@@ -221,7 +223,7 @@ class Exchange:
         if posts:
             headers["Content-Type"] = JSON
         url = f"{provider.base_url}/{ask.operation.path}" + (f"?{ask.query}" if ask.query else "")
-        body = encode(self._demand.body) if posts else None
+        body = dumped(self._demand.body) if posts else None
         return Target(provider.name, ask.operation.method, url, headers, body)
 
     async def _take(self) -> None:
@@ -319,6 +321,10 @@ class Exchange:
         await self._leave(error)
 
     async def _leave(self, error: BaseException | None) -> None:
+        """Once, whoever comes first."""
+        if self._left:
+            return
+        self._left = True
         if isinstance(error, ProviderError):
             self._outcome = error.outcome
         elif isinstance(error, ServiceError):

@@ -2,8 +2,8 @@
 
 from .anthropic import ANTHROPIC
 from .openai import OPENAI
-from .wire import Demand, Operation, Tally, Wire
+from .wire import Demand, Operation, Tally, Wire, dumped
 
 WIRES = {wire.name: wire for wire in (OPENAI, ANTHROPIC)}
 
-__all__ = ["ANTHROPIC", "OPENAI", "WIRES", "Demand", "Operation", "Tally", "Wire"]
+__all__ = ["ANTHROPIC", "OPENAI", "WIRES", "Demand", "Operation", "Tally", "Wire", "dumped"]

@@ -8,7 +8,7 @@ import orjson
 
 from ...errors import RequestRefusedError
 from ..prices import Usage
-from .wire import Demand, Json, Operation, Rules, Wire, whole
+from .wire import Demand, Json, Operation, Rules, Wire, dumped, whole
 
 _MESSAGES: Final = Operation("messages", "POST", "messages", query=("beta",))
 _COUNT: Final = Operation("count_tokens", "POST", "messages/count_tokens", priced=False, query=("beta",))
@@ -73,7 +73,7 @@ def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
     _refuse(body, rules)
     body = {name: value for name, value in body.items() if name != "metadata"}  # it says who asks, and nothing else
     blocks = list(_every_block(body))
-    whole_body = orjson.dumps(body)
+    whole_body = dumped(body)
     return Demand(
         model=model,
         body=body,

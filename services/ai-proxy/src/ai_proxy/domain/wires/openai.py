@@ -8,7 +8,7 @@ import orjson
 
 from ...errors import RequestRefusedError
 from ..prices import Usage
-from .wire import Demand, Json, Operation, Rules, Wire, whole
+from .wire import Demand, Json, Operation, Rules, Wire, dumped, whole
 
 _CHAT: Final = Operation("chat", "POST", "chat/completions")
 _RESPONSES: Final = Operation("responses", "POST", "responses")
@@ -95,7 +95,7 @@ def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
     options = body.get("stream_options")
     told = isinstance(options, dict) and options.get("include_usage") is True
     strips = streamed and operation is _CHAT and rules.stream_usage and not told
-    length = len(orjson.dumps(body))
+    length = len(dumped(body))
     if strips:
         body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
     limit = body.get("max_output_tokens") if operation is _RESPONSES else body.get("max_completion_tokens")
@@ -110,7 +110,7 @@ def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
         tools=bool(body.get("tools") or body.get("functions")),
         answer_tokens=0 if operation is _EMBEDDINGS else whole(limit),
         answers=min(max(whole(body.get("n"), 1) or 1, 1), MOST_ANSWERS) if operation is _CHAT else 1,
-        foretold=len(orjson.dumps(body["prediction"])) if body.get("prediction") else 0,
+        foretold=len(dumped({"content": body["prediction"]})) if body.get("prediction") else 0,
         strips_usage=strips,
     )
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from ...errors import RequestRefusedError
 from ..prices import Price, Usage
 
 BYTES_A_TOKEN: Final = 4
@@ -171,6 +172,14 @@ def events(data: bytes) -> Iterator[Json]:
                 continue
             if isinstance(event, dict):
                 yield event
+
+
+def dumped(body: Json) -> bytes:
+    """As it is sent. Raises `RequestRefusedError` for what is nested too deeply for that."""
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        raise RequestRefusedError("the body is nested too deeply") from None
 
 
 def whole(value: Any, default: int | None = None) -> int | None:
