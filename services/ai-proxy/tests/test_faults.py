@@ -158,7 +158,7 @@ async def test_who_goes_takes_the_provider_s_line_along(ada, workspace, provider
     outcome, written, estimated, _ = await last_outcome(owner, ada)
     assert (outcome, estimated) == ("aborted", True)
     if stream:
-        assert 3 <= written <= received.pieces + 2
+        assert 3 <= written <= received.pieces * 2, "estimated: four bytes are a token"
 
 
 async def _until_some(person, body):
