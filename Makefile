@@ -54,8 +54,8 @@ dlq: bootstrap ## dead letters of the event bus: s=service do=list|show|replay|d
 files-fsck: bootstrap ## compare object store and tables of files: HASH=1 reads all bytes, SWEEP=1 removes what has no row
 	@$(LOCAL) as files $(PY) -m files.fsck $(if $(HASH),--hash) $(if $(SWEEP),--sweep)
 
-bench: bootstrap ## measure, print ratios: table=rest (needs `make up`), bus, sync, collab, files
-	@$(if $(filter bus sync collab files,$(firstword $(table))),,$(LOCAL) exec) $(PY) -m deploy.bench $(table)
+bench: bootstrap ## measure, print ratios: table=rest (needs `make up`), bus, sync, collab, files, ai
+	@$(if $(filter bus sync collab files ai,$(firstword $(table))),,$(LOCAL) exec) $(PY) -m deploy.bench $(table)
 
 simulate: bootstrap ## seeded histories of 2-6 devices on the pure core: N=20000 SEED=1
 	$(PY) -m deploy.simulate $(if $(N),--histories $(N)) $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))

@@ -2,8 +2,9 @@
 
 Two people sign up, one invites the other; they import a tree of Markdown document by document, save on stale bases at
 the same time, append, compare and restore versions, use the trash, and read the audit trail; two devices that were
-offline come together; files go up, one of them interrupted; two people type into one live document while a third saves
-it. Exits 1 naming everything that is not as it should be. DEMO_DOCUMENTS sets how many are taken at most (500).
+offline come together; files go up, one of them interrupted; the AI answers from a PDF and proposes an edit that is
+taken over; two people type into one live document while a third saves it. Exits 1 naming everything that is not as it
+should be. DEMO_DOCUMENTS sets how many are taken at most (500).
 """
 
 import asyncio
@@ -27,7 +28,19 @@ from deploy.client import (  # noqa: E402
     invitation_token,
     require_loopback,
 )
-from deploy.demonstration import audit, devices, earlier, files, history, live, report, tracing, tree, writing  # noqa: E402
+from deploy.demonstration import (  # noqa: E402
+    assistant,
+    audit,
+    devices,
+    earlier,
+    files,
+    history,
+    live,
+    report,
+    tracing,
+    tree,
+    writing,
+)
 from deploy.demonstration.ledger import Document, Ledger  # noqa: E402
 from deploy.progress import say  # noqa: E402
 
@@ -62,6 +75,7 @@ class Demo:
         await audit.verify(ledger)
         await devices.converge(ledger, self._url, self._mails)
         await files.attach(ledger, self._mails)
+        await assistant.help_out(ledger)
         await live.write_together(ledger, self._api, self._url, self._mails, self._password)
         if not ledger.wrong:
             earlier.remember(self._state, ledger, self._password)

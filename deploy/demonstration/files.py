@@ -29,12 +29,12 @@ async def attach(ledger: Ledger, mails: Path) -> None:
     await ledger.ben.accept_invitation(await invitation_token(mails, ledger.ben.email))
     document = (await ledger.ada.create(workspace, "With files", b"# With files\n")).json()["id"]
     async with aiohttp.ClientSession() as session, asyncio.timeout(SECONDS):
-        shelf = _Shelf(ledger, session, workspace, document)
+        shelf = Shelf(ledger, session, workspace, document)
         image = await shelf.put("chart.png", "image/png", _png(320, 200))
-        pdf = await shelf.put("terms.pdf", "application/pdf", _pdf("Terms and conditions"))
+        terms = await shelf.put("terms.pdf", "application/pdf", pdf("Terms and conditions"))
         large = await shelf.put("film.bin", "application/octet-stream", os.urandom(LARGE_BYTES), interrupted=True)
         ledger.check(image["thumbnails"] == [256, 1024], f"thumbnails of the picture: {image['thumbnails']}")
-        ledger.check((pdf["pages"], pdf["tokens"] > 0) == (1, True), "the PDF has no text")
+        ledger.check((terms["pages"], terms["tokens"] > 0) == (1, True), "the PDF has no text")
         where = {"document_id": document}
         listed = (await ledger.ben.call("GET", "/v1/files/attachments", kind="attachments", params=where)).json()
         ledger.check(len(listed["items"]) == 3, f"{len(listed['items'])} of 3 files are attached")
@@ -46,11 +46,20 @@ async def attach(ledger: Ledger, mails: Path) -> None:
         f"({time.monotonic() - begun:.1f} s)")  # fmt: skip
 
 
-class _Shelf:
+class Shelf:
     """Uploads to one document, read back by the other person."""
 
-    def __init__(self, ledger: Ledger, session: aiohttp.ClientSession, workspace: str, document: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        session: aiohttp.ClientSession,
+        workspace: str,
+        document: str,
+        *,
+        reader: Person | None = None,
+    ) -> None:
         self._ledger = ledger
+        self._reader = reader or ledger.ben
         self._session = session
         self._place = {"workspace_id": workspace, "document_id": document}
 
@@ -75,7 +84,7 @@ class _Shelf:
             await asyncio.sleep(0.05)
             file = (await ada.call("GET", f"/v1/files/{file['id']}", kind="read file")).json()
         self._ledger.check(file["state"] == "ready", f"{name} is {file['state']}: {file['problem']}")
-        read = await self._read(self._ledger.ben, file["id"])
+        read = await self._read(self._reader, file["id"])
         self._ledger.check(hashlib.sha256(read).hexdigest() == digest, f"{name} is not what was uploaded")
         return file
 
@@ -103,7 +112,7 @@ def _png(width: int, height: int) -> bytes:
     )
 
 
-def _pdf(text: str) -> bytes:
+def pdf(text: str) -> bytes:
     """One page that says this."""
     stream = f"BT /F1 24 Tf 72 720 Td ({text}) Tj ET".encode()
     objects = (

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from deploy.local.keys import Keys, schema, variable
 from deploy.local.routes import SERVICES
+from deploy.provider import pointing
 
 DATABASE = "mdcreator"
 DEVELOPMENT_ORIGINS = ("http://localhost:5173", "http://localhost:3000", "tauri://localhost")
@@ -25,6 +26,8 @@ class Place:
     redis_url: str
     amqp_url: str
     state_dir: str
+    provider_url: str | None = None
+    """Of the development provider, if the AI is to be that one."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ class Environments:
             own["TICKET_KEYS"] = self.keys["ticket_key"]
         if service == "files":
             own["URL_KEYS"] = self.keys["url_key"]
+        if service == "ai-proxy":
+            own["KEY_ENCRYPTION_KEYS"] = self.keys["key_encryption_key"]
+            own |= pointing.settings(self.place.provider_url) if self.place.provider_url else {}
         return {variable(service, name): value for name, value in own.items()}
 
     def migration(self) -> dict[str, str]:

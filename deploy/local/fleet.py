@@ -20,8 +20,9 @@ from deploy.local.layout import Layout, Ports
 from deploy.local.machine import LOOPBACK
 from deploy.local.plan import Plan
 from deploy.local.preparing import check_ports, end_leftovers, install_packages, load_keys, needed_packages, prepare
-from deploy.local.programs import FRONT, Fleet
+from deploy.local.programs import FRONT, PROVIDER, Fleet
 from deploy.local.supervision import STOPPED, Supervisor
+from deploy.provider.pointing import NOTE
 
 READY_SECONDS = 120
 DOWN_SECONDS = 120
@@ -113,6 +114,8 @@ def _readiness(plan: Plan) -> dict[str, Callable[[], bool]]:
         return lambda: answers_ok(port, path)
 
     services = {name: ready(port, "/health/ready") for name, port in plan.service_ports.items()}
+    if PROVIDER in plan.programs:
+        services[PROVIDER] = ready(Ports(base=plan.port_base).provider, "/control/open")
     return services | {"gateway": ready(plan.gateway_port, "/docs/")}
 
 
@@ -160,6 +163,8 @@ def _print_summary(layout: Layout, headline: str, login: str) -> None:
     say(f"  Docs   {url}/docs")
     for line in login.splitlines():
         say(f"  {line}")
+    if plan and PROVIDER in plan.programs:
+        say(f"  AI     {NOTE}")
     say("Next: make demo · make status · make logs s=documents · make down")
 
 
@@ -206,6 +211,8 @@ def status(layout: Layout) -> int:
         pid = info["pid"] or "-"
         say(f"{name:<14}{info['statename'].lower():<10}{pid:>8}{memory:>10}  {'yes' if ready else 'NO':<5}  {uptime}")
     say(f"{plan.url}  (docs: {plan.url}/docs, data: {plan.data})")
+    if PROVIDER in plan.programs:
+        say(f"{PROVIDER}: {NOTE}")
     return 1 if unready else 0
 
 

@@ -91,4 +91,5 @@ MAKERS: dict[str, Callable[[], str]] = {
     "cursor_key": lambda: secrets.token_urlsafe(32),
     "ticket_key": lambda: secrets.token_urlsafe(32),
     "url_key": lambda: secrets.token_urlsafe(32),
+    "key_encryption_key": lambda: secrets.token_urlsafe(32),
 }

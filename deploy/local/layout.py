@@ -54,6 +54,11 @@ class Ports:
         return self.base + 432
 
     @property
+    def provider(self) -> int:
+        """Of the development provider, when it runs."""
+        return self.base + 500
+
+    @property
     def rabbitmq(self) -> int:
         return self.base + 672
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from deploy.local import launch
 from deploy.local.layout import Layout
 from deploy.local.machine import own_file
-from deploy.local.programs import Fleet
+from deploy.local.programs import PROVIDER, Fleet
 from deploy.local.routes import SERVICES
 
 
@@ -35,7 +35,7 @@ class Plan:
             data=str(fleet.layout.data),
             environment=fleet.tool_environment(),
             programs={
-                program.name: program.as_json() | {"cwd": root if program.name in SERVICES else "/"}
+                program.name: program.as_json() | {"cwd": root if program.name in (*SERVICES, PROVIDER) else "/"}
                 for group in fleet.groups().values()
                 for program in group
             },

@@ -15,6 +15,8 @@ from deploy.local.routes import SERVICES
 from deploy.local.stand_in import StandIn
 
 FRONT = "front"
+PROVIDER = "dev-provider"
+REAL_PROVIDERS = ("AI_PROXY_PROVIDERS", "AI_PROXY_PROVIDER_KEYS")
 GIVEN_URLS = {"postgres": "POSTGRES_URL", "redis": "REDIS_URL", "rabbitmq": "AMQP_URL"}
 OUTGOING = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
 
@@ -46,6 +48,13 @@ class Fleet:
         }
         return {name: server for name, server in private.items() if not self.given.get(GIVEN_URLS[name])}
 
+    @property
+    def provider_url(self) -> str | None:
+        """Of the development provider; None if a real one was set."""
+        if any(self.given.get(name) for name in REAL_PROVIDERS):
+            return None
+        return f"http://{LOOPBACK}:{self.ports.provider}"
+
     @cached_property
     def stand_in(self) -> StandIn | None:
         """What plays S3, if that is to be the object store. Raises `SettingError`."""
@@ -66,6 +75,7 @@ class Fleet:
             redis_url=self.backing_url("redis"),
             amqp_url=self.backing_url("rabbitmq"),
             state_dir=str(self.layout.state),
+            provider_url=self.provider_url,
         )
         return Environments(place, self.keys)
 
@@ -77,6 +87,7 @@ class Fleet:
         """Every port that will be listened on, with the variable that moves it."""
         ports = self.ports
         block = [ports.service(name) for name in SERVICES] + [ports.internal(name) for name in SERVICES]
+        block += [ports.provider] if self.provider_url else []
         block += [ports.postgres] if "postgres" in self.servers else []
         block += [ports.objects] if self.stand_in else []
         block += [ports.redis] if "redis" in self.servers else []
@@ -99,6 +110,11 @@ class Fleet:
     def service_program(self, service: str) -> Program:
         return Program(service, (sys.executable, "-m", "common.serve", service), self.service_environment(service))
 
+    def provider_programs(self) -> list[Program]:
+        """The development provider, if the AI is to be that one."""
+        argv = (sys.executable, "-m", "deploy.provider", "--port", str(self.ports.provider))
+        return [Program(PROVIDER, argv, self._system_environment())] if self.provider_url else []
+
     def gateway_program(self) -> Program:
         folder = self.layout.data / "gateway"
         argv = (find_program("nginx", "nginx-light"), "-e", "stderr", "-p", str(folder), "-c", "nginx.conf")
@@ -108,8 +124,10 @@ class Fleet:
     def groups(self) -> dict[str, list[Program]]:
         """All programs: what is needed first, and what is started when the database is at its newest schema."""
         servers = [*self.servers.values(), *([self.stand_in] if self.stand_in else [])]
-        backing = [program for server in servers for program in server.programs()]
-        return {"backing": backing, FRONT: [*map(self.service_program, SERVICES), self.gateway_program()]}
+        return {
+            "backing": [program for server in servers for program in server.programs()],
+            FRONT: [*self.provider_programs(), *map(self.service_program, SERVICES), self.gateway_program()],
+        }
 
     def _objects(self) -> dict[str, str]:
         return self.stand_in.environment() if self.stand_in else {}

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from deploy.client import Api, Person, invitation_token
+from deploy.provider.server import Running
 from deploy.tests import processes
 
+WHOLE = (*processes.SERVICES, "ai-proxy")
 PASSWORD = "seven-wooden-ships-at-anchor"
 
 
@@ -18,14 +20,15 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
     report = yield
     fleet = item.funcargs.get("running") if isinstance(item, pytest.Function) else None
     if report.failed and isinstance(fleet, processes.Fleet):
-        report.sections += [(f"errors of {name}", fleet[name].complaints()) for name in processes.SERVICES]
+        report.sections += [(f"errors of {name}", fleet[name].complaints()) for name in WHOLE]
     return report
 
 
 @pytest_asyncio.fixture(scope="session")
-async def running(environment: dict[str, str]) -> AsyncIterator[processes.Fleet]:
-    """auth-gateway, documents and nginx as processes, ready."""
-    with processes.fleet(environment) as fleet:
+async def running(environment: dict[str, str], provider: Running) -> AsyncIterator[processes.Fleet]:
+    """All services and nginx as processes, ready; the AI is the development provider."""
+    assert provider
+    with processes.fleet(environment, WHOLE) as fleet:
         for process in fleet.processes.values():
             await process.start()
         await fleet.until_ready()

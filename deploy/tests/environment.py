@@ -7,6 +7,7 @@ import psycopg
 from deploy.local import keys
 from deploy.local.machine import free_ports
 from deploy.local.servers import Servers
+from deploy.provider import pointing
 
 from common.migrations import Login, provision, upgrade
 from common.revisions import SERVICES, schema_of
@@ -19,7 +20,7 @@ def migrated(backing: Servers, state: Path) -> dict[str, str]:
     made = keys.load(state / "secrets.json")
     database = backing.postgres_url.rsplit("/", 1)[0].split("@")[1] + "/mdcreator"
     _create_database(backing.postgres_url)
-    free = iter(free_ports(2 * len(SERVICES)))
+    free = iter(free_ports(2 * len(SERVICES) + 1))
     ports = {service: (next(free), next(free)) for service in SERVICES}
     values = {
         "MDC_ADMIN_DATABASE_URL": backing.postgres_url.rsplit("/", 1)[0] + "/mdcreator",
@@ -37,7 +38,10 @@ def migrated(backing: Servers, state: Path) -> dict[str, str]:
         "SYNC_CURSOR_KEYS": made["cursor_key"],
         "COLLAB_TICKET_KEYS": made["ticket_key"],
         "FILES_URL_KEYS": made["url_key"],
+        "AI_PROXY_KEY_ENCRYPTION_KEYS": made["key_encryption_key"],
     }
+    told = pointing.settings(f"http://127.0.0.1:{next(free)}", models=())
+    values |= {f"{env_prefix('ai-proxy')}{name}": value for name, value in told.items()}
     for service in SERVICES:
         prefix, schema = env_prefix(service), schema_of(service)
         owner, worker = f"{schema}_owner", f"{schema}_worker"

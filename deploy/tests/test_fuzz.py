@@ -51,6 +51,7 @@ OPERATIONS = [
     for entity in ("document", "folder")
     for type_ in ("create", "update", "meta", "move", "restore", "resolve")
 ]
+NATIVE = ("/v1/ai/openai/", "/v1/ai/anthropic/")
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 checks.load_all_checks()
 CHECKS = [
@@ -79,6 +80,8 @@ def _mend(case: Case, operation: APIOperation, places: Mapping[str, Any]) -> Non
         case.query = {"confirm": places["confirm"]}
     if operation.label.startswith("POST /v1/collab/") and operation.label.endswith(("/updates", "/copies")):
         case.body = b"\x00\x00"
+    if operation.path.startswith(NATIVE) and isinstance(case.body, dict):
+        case.body |= {"messages": [{"role": "user", "content": "x"}], "input": "x", "max_tokens": 5}
     if operation.label == "POST /v1/sync/push" and isinstance(case.body, dict):
         _number(case.body.get("ops"), places)
 
@@ -215,6 +218,17 @@ async def shelf(team: Team, url: str, document: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+async def assistance(team: Team, operation: APIOperation) -> dict[str, Any]:
+    """Keys of the owner's and the workspace's own, and what the development provider answers to."""
+    for query in ("", f"?workspace_id={team.workspace_id}"):
+        await team[0].call("PUT", f"/v1/ai/keys/openai{query}", body={"key": "dev-own-fuzz"})
+    embeds = operation.path.endswith("/embeddings")
+    return {
+        "provider": "openai", "scope": "user", "model": "dev-embed" if embeds else "dev-small", "action": "shorten",
+        "context_file_ids": [], "edit": False, "language": "German",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("service", "operation"), [pytest.param(*pair, id=pair[1].label) for pair in operations()])
 async def test_the_api_keeps_its_contract(ready: Fleet, teams: Teams, service: str, operation: APIOperation) -> None:
     team = await teams.of(2)
@@ -225,5 +239,7 @@ async def test_the_api_keeps_its_contract(ready: Fleet, teams: Teams, service: s
         places |= await desk(team, url, places["document_id"])
     if service == "files":
         places |= await shelf(team, url, places["document_id"])
+    if service == "ai-proxy":
+        places |= await assistance(team, operation)
     answers = await asyncio.to_thread(fuzz, operation, url, team[0].token, places)
     assert any(status < 400 for status in answers) or operation.label in SECRET, answers

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from deploy.provider.server import Running
 from fastapi import FastAPI
 from PIL import Image
 
@@ -75,6 +76,14 @@ BODIES: dict[str, Any] = {
     "PATCH /v1/files/{file_id}": {"filename": "b.txt"},
     "POST /v1/files/attachments": {"file_id": "{file_id}", "document_id": "{document_id}"},
     "POST /v1/context-files": {"file_id": "{file_id}", "scope": "document", "document_id": "{document_id}"},
+    "POST /v1/ai/openai/chat/completions": {"model": "dev-small", "messages": [{"role": "user", "content": "x"}]},
+    "POST /v1/ai/openai/responses": {"model": "dev-small", "input": "x"},
+    "POST /v1/ai/openai/embeddings": {"model": "dev-embed", "input": "x"},
+    "POST /v1/ai/anthropic/messages": {"model": "dev-small", "max_tokens": 9, "messages": []},
+    "POST /v1/ai/anthropic/messages/count_tokens": {"model": "dev-small", "messages": []},
+    "POST /v1/ai/assist": {"action": "summarize", "document_id": "{document_id}"},
+    "PUT /v1/ai/budgets": {"scope": "workspace", "workspace_id": "{workspace_id}"},
+    "PUT /v1/ai/keys/{provider}": {"key": "dev-own-abcdefgh"},
 }  # fmt: skip
 for _node in ("documents", "folders"):
     _path = f"/v1/{_node}/{{node_id}}"
@@ -84,13 +93,14 @@ for _node in ("documents", "folders"):
         f"POST {_path}/access-requests": {"role": "owner"},
         f"POST {_path}/access-requests/{{request_id}}/approve": {"role": "viewer"},
     }
-_ABOUT = r" /v1/((collab/)?(documents|folders)/|files/\{file_id\}|files/attachments|context-files/)"
+_ABOUT = r" /v1/((collab/)?(documents|folders)/|files/\{file_id\}|files/attachments|context-files/|ai/assist)"
 LISTS = (
     "/v1/documents", "/v1/folders", "/v1/sync/log", "/v1/sync/log/verify", "/v1/files", "/v1/files/usage",
-    "/v1/context-files",
+    "/v1/context-files", "/v1/ai/models", "/v1/ai/budgets", "/v1/ai/keys/{provider}",
 )  # fmt: skip
 QUERIES = {path: {"workspace_id": "{workspace_id}"} for path in LISTS}
 QUERIES["GET /v1/files/attachments"] = {"document_id": "{document_id}"}
+QUERIES["GET /v1/ai/usage"] = {"scope": "workspace", "workspace_id": "{workspace_id}"}
 QUERIES["GET /v1/sync/stream"] = {"device_id": "{device_id}"}
 QUERIES["DELETE /v1/workspaces/{workspace_id}"] = {"confirm": "Notes"}
 PLACES: dict[str, dict[str, str] | None] = {
@@ -155,8 +165,11 @@ class World:
         owner, found = self.persons["owner"], {
             "workspace_id": self.workspace, "n": "1", "token": SECRET,
             "session_id": str(uuid4()), "device_id": str(uuid4()), "conflict_id": str(uuid4()),
-            "upload_id": str(uuid4()),
+            "upload_id": str(uuid4()), "provider": "openai",
         }  # fmt: skip
+        if operation.endswith("/v1/ai/keys/{provider}"):
+            path = f"/v1/ai/keys/openai?workspace_id={self.workspace}"
+            assert (await owner.http.put(path, json={"key": "dev-own-abcdefgh"})).status_code == 200
         if wanted & {"user_id", "principal"}:
             member = await self.people.person("Target")
             await self.people.join(self.workspace, member, "viewer")
@@ -247,7 +260,8 @@ def filled(value: Any, target: dict[str, str]) -> Any:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def world(people: People) -> World:
+async def world(people: People, provider: Running) -> World:
+    assert provider
     return await settle(people)
 
 

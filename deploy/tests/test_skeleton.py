@@ -21,7 +21,6 @@ ALLOWED = {
     *NEEDED, "consumers", "service", "repository", "schemas", "errors", "domain",
     "identity", "mail", "storage", "rooms", "providers", "processing", "fsck",
 }  # fmt: skip
-BARE = [service for service in SERVICES if service not in ("auth-gateway", "documents", "sync", "collab", "files")]
 
 
 def package(service: str) -> Path:
@@ -67,11 +66,6 @@ def test_modules_have_the_fixed_names(service: str) -> None:
     assert modules <= ALLOWED
 
 
-@pytest.mark.parametrize("service", BARE)
-def test_bare_skeletons_have_the_same_modules(service: str) -> None:
-    assert [path.name for path in entries(package(service))] == [path.name for path in entries(package(BARE[0]))]
-
-
 @pytest.mark.parametrize("name", ["migrations/env.py", "migrations/script.py.mako", "Dockerfile"])
 @pytest.mark.parametrize("service", SERVICES)
 def test_small_files_differ_only_in_the_name(service: str, name: str) -> None:
@@ -79,14 +73,6 @@ def test_small_files_differ_only_in_the_name(service: str, name: str) -> None:
     assert mine.exists() == theirs.exists()
     if mine.exists():
         assert anonymous(mine.read_text(), service) == anonymous(theirs.read_text(), "documents")
-
-
-@pytest.mark.parametrize("service", BARE)
-def test_bare_skeletons_differ_only_in_the_name(service: str) -> None:
-    for path in entries(package(BARE[0])):
-        if path.suffix == ".py" and path.name != "__init__.py":
-            mine = (package(service) / path.name).read_text()
-            assert anonymous(mine, service) == anonymous(path.read_text(), BARE[0]), path.name
 
 
 @pytest.mark.parametrize("service", SERVICES)

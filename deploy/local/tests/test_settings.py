@@ -27,7 +27,7 @@ def test_a_port_that_is_none_is_named(text):
 
 def test_all_ports_differ_and_stay_in_their_block(fleet):
     ports = [*fleet.listening()]
-    assert len(ports) == 1 + 12 + 5
+    assert len(ports) == 1 + 12 + 6
     assert all(18000 < port < 19000 for port in ports if port != 8080)
     moved = Ports.from_environment({"PORT_BASE": "20000"})
     assert (moved.service("documents"), moved.internal("documents"), moved.gateway) == (20002, 20102, 8080)
@@ -83,3 +83,15 @@ def test_compose_files_isolate_secrets(secrets):
         assert not any("OWNER" in name for name in files[service])
     with pytest.raises(ValueError, match="single quote"):
         compose_env.quoted("it's")
+
+
+def test_without_a_providers_key_the_ai_is_the_development_provider(fleet, secrets, tmp_path):
+    told = fleet.service_environment("ai-proxy")
+    assert f":{fleet.ports.provider}/v1" in told["AI_PROXY_PROVIDERS"]
+    assert "dev-provider" in [program.name for program in fleet.groups()["front"]]
+    assert "AI_PROXY_PROVIDERS" not in fleet.service_environment("documents")
+
+    real = Fleet(Layout(tmp_path), Ports(), secrets, {"AI_PROXY_PROVIDER_KEYS": '{"openai": "sk-x"}'})
+    assert "AI_PROXY_PROVIDERS" not in real.service_environment("ai-proxy")
+    assert "dev-provider" not in [program.name for program in real.groups()["front"]]
+    assert real.ports.provider not in real.listening()

@@ -65,17 +65,19 @@ def create_app(
     subscribers: Sequence[Subscriber] = (),
     platform: type[Platform] = Platform,
     unlimited: tuple[str, ...] = (),
+    client_headers: tuple[str, ...] = (),
 ) -> FastAPI:
     """The service's public app; the one for its internal port is at `.state.internal_app`.
 
     `resources` opens what the service itself holds (pools, stores); its value is at `app.state.resources`. Below the
-    `unlimited` path prefixes routes bound their bodies themselves.
+    `unlimited` path prefixes routes bound their bodies themselves; browsers on other origins may send `client_headers`.
     """
     app = _bare_app(
         settings,
         f"/v1/{settings.service}/openapi.json",
         lifespan=_lifespan(settings, resources, subscribers, platform),
         unlimited=unlimited,
+        client_headers=client_headers,
     )
     app.state.settings = settings
     app.state.schema_too_old = False
@@ -97,6 +99,7 @@ def _bare_app(
     *,
     more_bytes: int = 0,
     unlimited: tuple[str, ...] = (),
+    client_headers: tuple[str, ...] = (),
 ) -> FastAPI:
     app = FastAPI(
         title=f"MD Creator {settings.service}",
@@ -119,7 +122,7 @@ def _bare_app(
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "Prefer",
-                       "Range", "If-Range", "Traceparent", "X-Request-Id"],
+                       "Range", "If-Range", "Traceparent", "X-Request-Id", *client_headers],
         expose_headers=EXPOSED_HEADERS,
         max_age=600,
     )  # fmt: skip
@@ -240,6 +243,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for path in schema.get("paths", {}).values():
             for operation in path.values():
                 operation["responses"].pop("422", None)
-                operation["responses"]["default"] = {"description": "Problem (RFC 9457)", "content": content}
+                if "4XX" not in operation["responses"]:  # whose errors are in another shape
+                    operation["responses"]["default"] = {"description": "Problem (RFC 9457)", "content": content}
         app.openapi_schema = schema
     return app.openapi_schema

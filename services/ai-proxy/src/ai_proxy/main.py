@@ -7,6 +7,16 @@ from common.app import create_app
 from . import consumers, dependencies, routes
 from .settings import Settings
 
+CLIENT_HEADERS = (
+    "X-Workspace-Id", "X-Document-Id", "X-Api-Key", "Anthropic-Version", "Anthropic-Beta",
+    "Anthropic-Dangerous-Direct-Browser-Access", "OpenAI-Organization", "OpenAI-Project",
+    *(f"X-Stainless-{name}" for name in (
+        "Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Retry-Count", "Timeout", "Async",
+        "Read-Timeout", "Helper-Method",
+    )),
+)  # fmt: skip
+"""What the providers' official clients send from browsers; none of it but Anthropic's first two is passed on."""
+
 
 def create() -> FastAPI:
     """The ai-proxy app; start it with `python -m common.serve ai-proxy`."""
@@ -16,4 +26,6 @@ def create() -> FastAPI:
         internal=routes.internal,
         resources=dependencies.resources,
         subscribers=consumers.subscribers,
+        unlimited=("/v1/ai/openai/", "/v1/ai/anthropic/"),
+        client_headers=CLIENT_HEADERS,
     )

@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from common.auth import Principal
 from common.contracts.documents import DocumentCreated, DocumentPurged, DocumentState
 from common.database import Database, Transaction
-from common.dependencies import authenticate
+from common.dependencies import ActingUser, authenticate
 from common.idempotency import IdempotencyKey, repeatable
 from common.messaging import Envelope, read
 from common.objects import FileStore, open_store
@@ -187,3 +187,17 @@ def _head(told: DocumentState) -> dict[str, Any]:
 
 Key = Annotated[IdempotencyKey, Depends(idempotency_key, scope="function")]
 Completions = Annotated[CompletionService, Depends(completion_service)]
+
+
+async def read_along(request: Request, user: ActingUser) -> AsyncIterator[ContextService]:
+    """Context files of the user a service acts for."""
+    own: Resources = request.app.state.resources
+    platform: Platform = request.app.state.platform
+    await platform.access.refresh(user.user_id)
+    await own.placements.confirm()
+    async with platform.database.transaction(user.user_id) as transaction:
+        places = Places(transaction, own.placements, platform.access, user)
+        yield ContextService(transaction, FileService(transaction, places, own.objects, user), places, user)
+
+
+ReadAlong = Annotated[ContextService, Depends(read_along, scope="function")]

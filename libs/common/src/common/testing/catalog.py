@@ -14,7 +14,7 @@ from uuid import uuid4
 from common.contracts import Event
 
 FOLDER = Path(__file__).parents[3] / "events"
-PRODUCERS = ("auth_gateway", "documents", "files")
+PRODUCERS = ("ai_proxy", "auth_gateway", "documents", "files")
 _WORDS = ("title", "description", "default", "examples")
 
 Schema = dict[str, Any]

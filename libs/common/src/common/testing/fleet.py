@@ -20,6 +20,7 @@ OWNERS = {
     ("/v1/sync",): "sync",
     ("/v1/collab",): "collab",
     ("/v1/files", "/v1/context-files"): "files",
+    ("/v1/ai",): "ai-proxy",
 }
 
 

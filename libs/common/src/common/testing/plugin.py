@@ -13,9 +13,9 @@ from .people import People
 
 @pytest_asyncio.fixture(scope="session")
 async def fleet(environment: dict[str, str]) -> AsyncIterator[Fleet]:
-    """auth-gateway, documents, sync, collab and files, running."""
+    """All six services, running."""
     assert environment
-    async with Fleet.running("auth-gateway", "documents", "sync", "collab", "files") as running:
+    async with Fleet.running("auth-gateway", "documents", "sync", "collab", "files", "ai-proxy") as running:
         yield running
 
 

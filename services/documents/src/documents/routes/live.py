@@ -12,7 +12,7 @@ from ..dependencies import Live
 from ..schemas import live as schemas
 
 router = APIRouter(prefix="/documents/{document_id}", dependencies=[internal_caller("collab")])
-heads = APIRouter(prefix="/documents/{document_id}", dependencies=[internal_caller("collab", "files")])
+heads = APIRouter(prefix="/documents/{document_id}", dependencies=[internal_caller("collab", "files", "ai-proxy")])
 
 VersionNumber = Annotated[int, Path(ge=1, le=2**53)]
 Known = Annotated[int, Query(ge=0, le=2**53, description="Content version the caller has; 0: none")]

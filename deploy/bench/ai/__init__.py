@@ -1,0 +1,1 @@
+"""The AI proxy beside LiteLLM's and Portkey's; `table.main` is the table `ai` of `make bench`."""

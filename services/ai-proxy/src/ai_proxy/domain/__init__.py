@@ -1,0 +1,1 @@
+"""Pure functions and values: prices, budgets, wire formats, prompts, edits."""

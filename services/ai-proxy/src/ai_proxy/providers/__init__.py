@@ -1,0 +1,1 @@
+"""Providers: which there are, the way to them, keys."""

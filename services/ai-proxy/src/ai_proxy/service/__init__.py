@@ -1,0 +1,25 @@
+"""The verbs of this service."""
+
+from .assist import AssistService
+from .budgets import BudgetService
+from .exchange import Ask, Exchange, Exchanges, Terms
+from .keys import KeyService
+from .meter import Caps, Meter
+from .places import Caller, Place, Places
+from .usage import UsageService
+
+__all__ = [
+    "Ask",
+    "AssistService",
+    "BudgetService",
+    "Caller",
+    "Caps",
+    "Exchange",
+    "Exchanges",
+    "KeyService",
+    "Meter",
+    "Place",
+    "Places",
+    "Terms",
+    "UsageService",
+]

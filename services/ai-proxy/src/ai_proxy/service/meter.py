@@ -1,0 +1,267 @@
+"""Budgets kept: nothing begins that could exceed one, and whatever ends, however it ends, is counted once."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final, NoReturn
+from uuid import UUID
+
+from common.database import Database, DatabaseUnavailableError, Row
+from common.errors import ServiceError
+from common.identifiers import uuid7
+
+from ..domain.ledger import Amount
+from ..domain.prices import PriceTable, Usage
+from ..errors import (
+    ActionForbiddenError,
+    AiOffError,
+    BudgetExceededError,
+    DocumentNotFoundError,
+    ModelNotAllowedError,
+    TokensPerMinuteError,
+    TooManyCallsError,
+    WorkspaceNotFoundError,
+    WorkspaceRequiredError,
+)
+from ..repository import LedgerRepository, WorkerRepository
+from .places import Caller, Place, Places
+
+log = logging.getLogger(__name__)
+
+BEATS_A_LEASE: Final = 10
+UNSEEN_TOKENS_A_SECOND: Final = 100
+"""What a model writes, about: for an answer that was to come as a whole, and that nobody has seen."""
+RETRY_SECONDS: Final = 3600
+REMEMBERED_USERS: Final = 10_000
+REMEMBERED_SECONDS: Final = 30.0
+
+_REFUSALS: Final[Mapping[str, type[ServiceError]]] = {
+    "document_not_found": DocumentNotFoundError,
+    "workspace_not_found": WorkspaceNotFoundError,
+    "action_forbidden": ActionForbiddenError,
+    "workspace_required": WorkspaceRequiredError,
+    "model_not_allowed": ModelNotAllowedError,
+}
+_MAY_BE_NEWER: Final = ("document_not_found", "workspace_not_found", "action_forbidden", "workspace_required")
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What holds for everybody.
+
+    `ceilings`: for user, member, workspace, document in turn, tokens and micro-dollars of a day, then of a month.
+    """
+
+    ceilings: Sequence[int | None]
+    calls_per_user: int
+    calls_per_workspace: int
+    tokens_per_minute: int
+    personal_calls: bool
+    lease_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A call that is to begin: `worst` it may cost, with `models` it may use, the first one first."""
+
+    provider: str
+    models: Sequence[str]
+    operation: str
+    streamed: bool
+    worst: Amount
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A call that may begin, counted on `day`. The own key to use, if there is one, is ciphertext still."""
+
+    id: UUID
+    user_id: UUID
+    workspace_id: UUID | None
+    document_id: UUID | None
+    day: date
+    operation: str
+    own_key: bool = False
+    wrapped_key: bytes | None = None
+    ciphertext: bytes | None = None
+    key_owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a call ended and what it used; `estimated`: the provider did not say."""
+
+    provider: str
+    model: str
+    usage: Usage
+    outcome: str
+    estimated: bool
+    status: int | None = None
+    first_byte_ms: int | None = None
+    total_ms: int = 0
+
+
+class Meter:
+    """This process's calls; its lease keeps others from thinking it dead."""
+
+    def __init__(self, database: Database, worker: Database, places: Places, prices: PriceTable, caps: Caps) -> None:
+        self._database = database
+        self._worker = worker
+        self._places = places
+        self._prices = prices
+        self._caps = caps
+        self._process = uuid7()
+        self._running: dict[UUID, Callable[[], int]] = {}
+        self._unsettled: dict[UUID, tuple[Reserved, Ending]] = {}
+        self._personal: dict[UUID, float] = {}
+        """Users known to have no only workspace, which calls without a place would be for, and until when."""
+
+    async def reserve(self, caller: Caller, place: Place, wanted: Wanted) -> Reserved:
+        """Let a call begin.
+
+        Raises `BudgetExceededError`, `TooManyCallsError`, `TokensPerMinuteError`, `AiOffError`,
+        `ModelNotAllowedError`, and what is wrong with the place.
+        """
+        await self._places.refresh(caller.user_id)
+        alone = self._personal.get(caller.user_id, 0.0) > time.monotonic()
+        row = await self._ask(caller, place, wanted, personal=alone)
+        if row["verdict"] in _MAY_BE_NEWER:
+            place = await self._places.learn(caller.user_id, place)
+            row = await self._ask(caller, place, wanted, personal=self._caps.personal_calls)
+            if row["verdict"] == "ok" and row["in_workspace"] is None:
+                self._remember(caller.user_id)
+        if row["verdict"] != "ok":
+            _refuse(row)
+        reserved = Reserved(
+            row["id"],
+            caller.user_id,
+            row["in_workspace"],
+            place.document_id,
+            row["counted_on"],
+            wanted.operation,
+            row["key_ciphertext"] is not None,
+            row["key_wrapped"],
+            row["key_ciphertext"],
+            row["key_owner"],
+        )
+        self._running[reserved.id] = _nothing
+        return reserved
+
+    def _remember(self, user_id: UUID) -> None:
+        if len(self._personal) > REMEMBERED_USERS:
+            self._personal.clear()
+        self._personal[user_id] = time.monotonic() + REMEMBERED_SECONDS
+
+    async def _ask(self, caller: Caller, place: Place, wanted: Wanted, *, personal: bool) -> Row:
+        id_ = uuid7()
+        call = {
+            "id": id_, "process": self._process, "workspace": place.workspace_id, "document": place.document_id,
+            "root": place.root_id, "personal": personal, "provider": wanted.provider,
+            "models": list(wanted.models), "operation": wanted.operation, "streamed": wanted.streamed,
+            "tokens": wanted.worst.tokens, "micro_usd": wanted.worst.micro_usd, "input_tokens": wanted.input_tokens,
+            "output_tokens": wanted.output_tokens, "ceilings": list(self._caps.ceilings),
+            "user_calls": self._caps.calls_per_user, "workspace_calls": self._caps.calls_per_workspace,
+            "tokens_per_minute": self._caps.tokens_per_minute,
+        }  # fmt: skip
+        async with self._database.transaction(caller.user_id) as transaction:
+            return {**await LedgerRepository(transaction).reserve(call), "id": id_}
+
+    def watch(self, reserved: Reserved, seen_tokens: Callable[[], int]) -> None:
+        """Note with every beat how much of the answer was seen, for the case that this process dies."""
+        self._running[reserved.id] = seen_tokens
+
+    async def settle(self, reserved: Reserved, ending: Ending) -> None:
+        """Count a call; if that cannot be done now, it is as soon as it can."""
+        try:
+            async with self._database.transaction() as transaction:
+                await LedgerRepository(transaction).settle(self._columns(reserved, ending))
+        except DatabaseUnavailableError:
+            self._unsettled[reserved.id] = reserved, ending
+            return
+        self._running.pop(reserved.id, None)
+
+    def _columns(self, call: Reserved, ending: Ending) -> dict[str, Any]:
+        usage = ending.usage
+        return {
+            "id": call.id, "user": call.user_id, "workspace": call.workspace_id, "document": call.document_id,
+            "day": call.day, "operation": call.operation, "own_key": call.own_key,
+            "provider": ending.provider, "model": ending.model, "input_tokens": usage.all_input,
+            "cached_tokens": usage.cached, "output_tokens": usage.output,
+            "micro_usd": self._prices.of(ending.model).cost(usage), "outcome": ending.outcome,
+            "estimated": ending.estimated, "status": ending.status, "first_byte_ms": ending.first_byte_ms,
+            "total_ms": ending.total_ms,
+        }  # fmt: skip
+
+    async def run(self) -> None:
+        """Beat, settle what could not be, and reap what dead processes left, until cancelled."""
+        while True:
+            try:
+                await self.beat()
+                await self.reap()
+            except DatabaseUnavailableError as error:
+                log.info("no beat", extra={"fields": {"cause": str(error)}})
+            await asyncio.sleep(self._caps.lease_seconds / BEATS_A_LEASE)
+
+    async def beat(self) -> None:
+        """Say that this process lives, and how far its calls are. Raises `DatabaseUnavailableError`."""
+        seen = [(id_, tokens) for id_, look in self._running.items() if (tokens := look())]
+        async with self._worker.transaction() as transaction:
+            await WorkerRepository(transaction).beat(self._process, self._caps.lease_seconds, seen)
+        for id_, (call, ending) in list(self._unsettled.items()):
+            async with self._worker.transaction() as transaction:
+                await WorkerRepository(transaction).settle(self._columns(call, ending))
+            del self._unsettled[id_]
+            self._running.pop(id_, None)
+
+    async def reap(self) -> int:
+        """Count the calls of dead processes; how many there were. Raises `DatabaseUnavailableError`."""
+        async with self._worker.transaction() as transaction:
+            abandoned = await WorkerRepository(transaction).abandoned(self._caps.lease_seconds)
+        for call in abandoned:
+            async with self._worker.transaction() as transaction:
+                await WorkerRepository(transaction).settle(self._columns(_reserved(call), _crashed(call)))
+        if abandoned:
+            log.warning("calls of a dead process counted", extra={"fields": {"calls": len(abandoned)}})
+        return len(abandoned)
+
+
+def _nothing() -> int:
+    return 0
+
+
+def _reserved(call: Row) -> Reserved:
+    places = call["workspace_id"], call["document_id"]
+    return Reserved(call["id"], call["user_id"], *places, call["day"], call["operation"], call["own_key"])
+
+
+def _crashed(call: Row) -> Ending:
+    """What a stream was seen to say is counted; of an answer nobody saw, as much as time allowed."""
+    unseen = 0 if call["streamed"] else int(call["seconds"] * UNSEEN_TOKENS_A_SECOND)
+    written = min(max(call["seen_tokens"], unseen), call["output_tokens"])
+    usage = Usage(input=call["input_tokens"], output=written)
+    return Ending(
+        call["provider"], call["model"], usage, "crashed", estimated=True, total_ms=int(call["seconds"] * 1000)
+    )
+
+
+def _refuse(row: Row) -> NoReturn:
+    about, wait = row["about"], row["retry_after"] or 1
+    match row["verdict"]:
+        case "ai_off":
+            raise AiOffError(f"AI is switched off for this {about}")
+        case "budget_exceeded":
+            raise BudgetExceededError(
+                f"The {about}'s {row['about_unit']} for this {row['about_period']} would not suffice for this call",
+                retry_after=RETRY_SECONDS, scope=about, period=row["about_period"], unit=row["about_unit"],
+            )  # fmt: skip
+        case "too_many_calls":
+            raise TooManyCallsError(f"The {about} has as many calls under way as allowed", retry_after=wait)
+        case "tokens_per_minute":
+            raise TokensPerMinuteError(retry_after=wait)
+        case verdict:
+            raise _REFUSALS[verdict]

@@ -1,0 +1,324 @@
+"""Budgets on the real database: never more than allowed at once, counted once, whatever becomes of a process."""
+
+import asyncio
+from dataclasses import dataclass, field
+from itertools import pairwise
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ai_proxy.domain.ledger import Account, Amount, Limit
+from ai_proxy.domain.prices import PriceTable, Usage
+from ai_proxy.errors import AiOffError, BudgetExceededError, TokensPerMinuteError, TooManyCallsError
+from ai_proxy.service import Caller, Caps, Meter, Place
+from ai_proxy.service.meter import Ending, Wanted
+from common.auth import Principal
+from common.database import Database
+from common.identifiers import uuid7
+
+PRICES = PriceTable.load({"one": {"input": 1, "output": 1, "context": 10**9, "answer": 10**6}}, None)
+"""A token of `one` costs a micro-dollar."""
+NONE = [None] * 16
+
+
+class Known:
+    """Places of which everything is known."""
+
+    async def refresh(self, user_id):
+        pass
+
+    async def learn(self, user_id, place):
+        return place
+
+
+def caps(**fields):
+    given = {
+        "ceilings": NONE, "calls_per_user": 10**6, "calls_per_workspace": 10**6, "tokens_per_minute": 10**12,
+        "personal_calls": True, "lease_seconds": 1.0, **fields,
+    }  # fmt: skip
+    return Caps(**given)
+
+
+def caller(user_id=None):
+    return Caller(Principal(user_id or uuid7(), uuid7(), 2**40), "token")
+
+
+def wanted(tokens, *, streamed=True, money=None):
+    amount = Amount(tokens, tokens if money is None else money)
+    return Wanted("openai", ["one"], "chat", streamed, amount, tokens // 2, tokens - tokens // 2)
+
+
+def ending(tokens, outcome="completed"):
+    return Ending("openai", "one", Usage(input=tokens // 2, output=tokens - tokens // 2), outcome, estimated=False)
+
+
+@pytest.fixture
+async def meters(open_database):
+    database, worker = await open_database("AI_PROXY_DATABASE_URL"), await open_database("AI_PROXY_WORKER_DATABASE_URL")
+
+    def made(**fields):
+        return Meter(database, worker, Known(), PRICES, caps(**fields))
+
+    return made
+
+
+def set_budget(owner, kind, subject, place, **limits):
+    limits = {"enabled": True, "day_tokens": None, "day_micro_usd": None, **limits}
+    owner.execute(
+        "INSERT INTO ai_proxy.budget (id, kind, subject_id, place_id, enabled, day_tokens, day_micro_usd, version, "
+        "updated_by) VALUES (%s, %s, %s, %s, %s, %s, %s, 1, %s)",
+        (uuid7(), kind, subject, place, limits["enabled"], limits["day_tokens"], limits["day_micro_usd"], subject),
+    )
+
+
+def personal(owner, user, **limits):
+    set_budget(owner, "user", user, UUID(int=0), **limits)
+
+
+def counter(owner, subject, kind="user", period="day"):
+    row = owner.execute(
+        "SELECT spent_tokens, spent_micro_usd, reserved_tokens, reserved_micro_usd, calls FROM ai_proxy.counter "
+        "WHERE kind = %s AND subject_id = %s AND period = %s",
+        (kind, subject, period),
+    ).fetchone()
+    return Account() if row is None else Account(Amount(*row[:2]), Amount(*row[2:4]), row[4])
+
+
+def usage(owner, user):
+    return owner.execute(
+        "SELECT coalesce(sum(input_tokens + output_tokens), 0)::bigint, coalesce(sum(micro_usd), 0)::bigint, count(*) "
+        "FROM ai_proxy.usage WHERE user_id = %s",
+        (user,),
+    ).fetchone()
+
+
+async def test_a_hundred_calls_at_once_on_a_budget_for_one(meters, owner):
+    meter, who = meters(), caller()
+    personal(owner, who.user_id, day_micro_usd=100)
+
+    async def attempt():
+        try:
+            return await meter.reserve(who, Place(), wanted(100))
+        except BudgetExceededError:
+            return None
+
+    admitted = [one for one in await asyncio.gather(*(attempt() for _ in range(100))) if one]
+    assert len(admitted) == 1
+    await meter.settle(admitted[0], ending(60))
+    with pytest.raises(BudgetExceededError) as refused:
+        await meter.reserve(who, Place(), wanted(41))
+    assert refused.value.extra == {"scope": "user", "period": "day", "unit": "money"}
+    await meter.reserve(who, Place(), wanted(40))
+
+
+async def test_ceilings_hold_where_no_budget_is_set(meters, owner):
+    who = caller()
+    meter = meters(ceilings=[None, None, 50, None] + [None] * 12)
+    with pytest.raises(BudgetExceededError) as refused:
+        await meter.reserve(who, Place(), wanted(51))
+    assert (refused.value.extra["period"], refused.value.extra["unit"]) == ("month", "tokens")
+    await meter.reserve(who, Place(), wanted(50))
+
+
+async def test_a_switch_a_cap_and_tokens_a_minute(meters, owner):
+    off, busy, fast = caller(), caller(), caller()
+    personal(owner, off.user_id, enabled=False)
+    with pytest.raises(AiOffError):
+        await meters().reserve(off, Place(), wanted(1))
+    meter = meters(calls_per_user=2)
+    first = await meter.reserve(busy, Place(), wanted(1))
+    await meter.reserve(busy, Place(), wanted(1))
+    with pytest.raises(TooManyCallsError):
+        await meter.reserve(busy, Place(), wanted(1))
+    await meter.settle(first, ending(1))
+    await meter.reserve(busy, Place(), wanted(1))
+    meter = meters(tokens_per_minute=60)
+    await meter.settle(await meter.reserve(fast, Place(), wanted(1000)), ending(660))
+    with pytest.raises(TokensPerMinuteError) as refused:
+        await meter.reserve(fast, Place(), wanted(1))
+    assert 500 < int(refused.value.headers["Retry-After"]) <= 601
+
+
+async def test_what_a_dead_process_left_is_counted_once(meters, owner):
+    dead, alive, who = meters(lease_seconds=3600.0), meters(), caller()
+    stream = await dead.reserve(who, Place(), wanted(1000))
+    whole = await dead.reserve(who, Place(), wanted(1000, streamed=False))
+    untouched = await dead.reserve(who, Place(), wanted(1000))
+    dead.watch(stream, lambda: 123)
+    await dead.beat()
+    await alive.beat()
+    await alive.reap()
+    assert counter(owner, who.user_id).calls == 0, "it lives"
+    back = "UPDATE ai_proxy.reservation SET created_at = created_at - interval '4 s' WHERE user_id = %s"
+    owner.execute(back, (who.user_id,))
+    owner.execute("UPDATE ai_proxy.process SET leased_until = now() - interval '1 s' WHERE id = %s", (dead._process,))
+    await alive.reap()
+    rows = owner.execute("SELECT id, output_tokens FROM ai_proxy.usage WHERE user_id = %s", (who.user_id,)).fetchall()
+    rows = dict(rows)
+    assert (rows[stream.id], rows[untouched.id]) == (123, 0)
+    assert 400 <= rows[whole.id] <= 500, "as much as time allowed"
+    before = counter(owner, who.user_id)
+    assert before.reserved == Amount()
+    await dead.settle(stream, ending(999))
+    assert counter(owner, who.user_id) == before, "it was thought dead, and comes too late"
+
+
+async def test_what_could_not_be_counted_is_later(meters, open_database, owner):
+    who, meter = caller(), meters()
+    reserved = await meter.reserve(who, Place(), wanted(10))
+    right = meter._database
+    gone = Database("postgresql://nobody@127.0.0.1:1/none", max_size=1, timeout=0.2)
+    await gone.open()
+    meter._database = gone
+    await meter.settle(reserved, ending(7))
+    await gone.close()
+    assert counter(owner, who.user_id).reserved == Amount(10, 10)
+    meter._database = right
+    await meter.beat()
+    assert counter(owner, who.user_id) == Account(Amount(7, 7), Amount(), 1)
+    assert meter._unsettled == {}
+    assert meter._running == {}
+
+
+async def test_a_reservation_the_server_lost_is_counted_all_the_same(meters, owner):
+    who, meter = caller(), meters()
+    reserved = await meter.reserve(who, Place(), wanted(10))
+    for table in ("reservation", "counter"):
+        column = "user_id" if table == "reservation" else "subject_id"
+        owner.execute(f"DELETE FROM ai_proxy.{table} WHERE {column} = %s", (who.user_id,))
+    for _ in range(2):
+        await meter.settle(reserved, ending(7))
+        assert counter(owner, who.user_id) == Account(Amount(7, 7), Amount(), 1)
+    assert usage(owner, who.user_id) == (7, 7, 1)
+
+
+async def test_nobody_writes_the_ledger_but_its_functions(environment, meters):
+    who = caller()
+    await meters().reserve(who, Place(), wanted(1))
+    for statement in (
+        "UPDATE ai_proxy.counter SET spent_tokens = 0",
+        "DELETE FROM ai_proxy.usage",
+        "DELETE FROM ai_proxy.reservation",
+        "UPDATE ai_proxy.meter SET level = 1",
+    ):
+        with (
+            psycopg.connect(environment["AI_PROXY_DATABASE_URL"]) as connection,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            connection.execute("SELECT set_config('app.user_id', %s, false)", (str(who.user_id),))
+            connection.execute(statement)
+
+
+@dataclass
+class Model:
+    """What must be true, by the pure core."""
+
+    limit: Limit
+    account: Account = field(default_factory=Account)
+    open: list = field(default_factory=list)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["reserve", "reserve", "settle", "abort", "crash"]),
+        st.integers(1, 60),
+        st.floats(0, 1),
+        st.integers(0, 100),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(steps=STEPS, tokens=st.integers(0, 200) | st.none(), money=st.integers(0, 200) | st.none())
+def test_any_history_keeps_to_the_budget_and_adds_up(steps, tokens, money, ledger):
+    ledger(steps, Limit(tokens, money))
+
+
+@pytest.fixture
+def ledger(environment, owner):
+    """Carries a history out, on the pure core and on the database at once."""
+
+    def run(steps, limit):
+        asyncio.run(_carry_out(environment, owner, steps, limit))
+
+    return run
+
+
+async def _carry_out(environment, owner, steps, limit):
+    database = Database(environment["AI_PROXY_DATABASE_URL"], max_size=2, timeout=5)
+    worker = Database(environment["AI_PROXY_WORKER_DATABASE_URL"], max_size=2, timeout=5)
+    await database.open()
+    await worker.open()
+    try:
+        who, model = caller(), Model(limit)
+        personal(owner, who.user_id, day_tokens=limit.tokens, day_micro_usd=limit.micro_usd)
+        made = [Meter(database, worker, Known(), PRICES, caps())]
+        for step, size, share, pick in steps:
+            await _step(owner, who, model, made, step, size, share, pick)
+            assert counter(owner, who.user_id) == model.account
+            assert limit.allows(model.account.spent)
+            spent = model.account.spent
+            assert usage(owner, who.user_id) == (spent.tokens, spent.micro_usd, model.account.calls)
+    finally:
+        await database.close()
+        await worker.close()
+
+
+async def _step(owner, who, model, meters, step, size, share, pick):
+    meter = meters[-1]
+    if step == "reserve":
+        worst, admits = Amount(size, size), model.account.admits(Amount(size, size), model.limit)
+        try:
+            model.open.append((await meter.reserve(who, Place(), wanted(size)), worst))
+            assert admits
+            model.account = model.account.reserve(worst)
+        except BudgetExceededError:
+            assert not admits
+    elif step == "crash":
+        owner.execute("UPDATE ai_proxy.reservation SET process_id = %s WHERE user_id = %s", (uuid4(), who.user_id))
+        owner.execute(
+            "UPDATE ai_proxy.reservation SET created_at = now() - interval '1 minute', "
+            "seen_tokens = floor(output_tokens * %s)::bigint WHERE user_id = %s",
+            (share, who.user_id),
+        )
+        await meter.reap()
+        for _, worst in model.open:
+            real = worst.tokens // 2 + int((worst.tokens - worst.tokens // 2) * share)
+            model.account = model.account.settle(worst, Amount(real, real))
+        model.open = []
+    elif model.open:
+        reserved, worst = model.open.pop(pick % len(model.open))
+        real = int(worst.tokens * share)
+        await meter.settle(reserved, ending(real, "completed" if step == "settle" else "aborted"))
+        model.account = model.account.settle(worst, Amount(real, real))
+
+
+def test_prices_are_dated_and_an_unknown_model_is_never_cheap():
+    table = PriceTable.load({}, None)
+    assert table.as_of >= "2026"
+    known = table.of("gpt-4o-2024-08-06")
+    assert known == table.of("gpt-4o")
+    unknown = table.of("whatever-9")
+    for price in table.models.values():
+        assert unknown.cost(Usage(input=1000, output=1000)) >= price.cost(Usage(input=1000, output=1000))
+    assert PriceTable.load({}, "gpt-5").of("whatever-9") == table.of("gpt-5")
+    assert table.of("claude-sonnet-4-5").cost(Usage(input=1, cached=10, written=4, output=1)) == 36
+    costs = [table.of("claude-sonnet-4-5").cost(Usage(input=n)) for n in (200_000, 200_001)]
+    assert costs == [600_000, 1_200_006]
+    assert all(a.answer >= 0 for a, _ in pairwise(table.models.values()))
+
+
+@given(
+    read=st.integers(0, 400_000), parts=st.tuples(*[st.floats(0, 1)] * 3), written=st.integers(0, 10_000),
+    model=st.sampled_from(sorted(PriceTable.load({}, None).models)),
+)  # fmt: skip
+def test_no_usage_within_the_bounds_costs_more_than_the_worst(read, parts, written, model):
+    price = PriceTable.load({}, None).of(model)
+    total = sum(parts) or 1
+    shares = [int(read * part / total / 2) for part in parts]
+    usage_ = Usage(read - sum(shares), *shares, output=written)
+    assert price.cost(usage_) <= price.worst(read, written, caches=True)
