@@ -116,6 +116,7 @@ PLACES: dict[str, dict[str, str] | None] = {
 }
 """Who has which role at a document or folder; None: the one in the workspace."""
 CONSUMING = {  # whoever may do this leaves the workspace other than it was
+    "DELETE /v1/ai/keys/{provider}",
     "DELETE /v1/workspaces/{workspace_id}",
     "POST /v1/workspaces/{workspace_id}/leave",
     "POST /v1/workspaces/{workspace_id}/transfer",

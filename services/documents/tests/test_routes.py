@@ -219,8 +219,12 @@ async def test_trash_and_restore(people, place):
 
 async def test_permanent_deletion_is_not_mistaken_for_trashing(people, place):
     document = await people.document(place.editor, place.id, "a\n")
-    answer = await place.editor.http.delete(f"/v1/documents/{document['id']}", params={"permanent": "true"})
-    problem(answer, 422, "validation_error")
+    for query, status, code in (
+        ({"permanent": "true"}, 409, "document_not_trashed"),
+        ({"permanent": "maybe"}, 422, "validation_error"),
+        ({"forever": "true"}, 422, "validation_error"),
+    ):
+        problem(await place.editor.http.delete(f"/v1/documents/{document['id']}", params=query), status, code)
     assert (await place.editor.http.get(f"/v1/documents/{document['id']}")).json()["trashed_at"] is None
 
 

@@ -56,6 +56,11 @@ def upgrade() -> None:
     for table, rights in WORKER:
         op.execute(f"GRANT {rights} ON documents.{table} TO documents_worker")
     op.execute("CREATE POLICY worker ON documents.folder TO documents_worker USING (true)")
+    for table in ("document", "folder"):  # whatever goes wrong: nothing but what is in the trash
+        op.execute(
+            f"CREATE POLICY trashed ON documents.{table} AS RESTRICTIVE FOR DELETE TO documents_worker "
+            "USING (trashed_at IS NOT NULL)"
+        )
     op.execute("CREATE INDEX ix_document_trashed_at ON documents.document (trashed_at) WHERE trashed_at IS NOT NULL")
     op.execute("CREATE INDEX ix_folder_trashed_at ON documents.folder (trashed_at) WHERE trashed_at IS NOT NULL")
     op.execute("CREATE INDEX ix_garbage_taken ON documents.garbage (taken)")
@@ -66,6 +71,7 @@ def upgrade() -> None:
         "CREATE TRIGGER wanted_again BEFORE INSERT ON documents.body FOR EACH ROW WHEN (NEW.data IS NULL) "
         "EXECUTE FUNCTION documents.wanted_again()"
     )
+    op.execute("REVOKE ALL ON FUNCTION documents.wanted_again() FROM PUBLIC")
 
 
 def downgrade() -> None:
@@ -74,6 +80,8 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION documents.wanted_again()")
     op.execute("DROP INDEX documents.ix_document_trashed_at, documents.ix_folder_trashed_at")
     op.execute("DROP POLICY worker ON documents.folder")
+    for table in ("document", "folder"):
+        op.execute(f"DROP POLICY trashed ON documents.{table}")
     for table, rights in WORKER:
         op.execute(f"REVOKE {rights} ON documents.{table} FROM documents_worker")
     op.execute("DROP TABLE documents.garbage, documents.purged")
