@@ -1,7 +1,6 @@
 """One call from beginning to end: reserved, asked, handed on as it comes, settled by what was counted."""
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from ..errors import (
 from ..providers.catalog import Catalog, Provider
 from ..providers.keyring import Keyring, Sealed
 from ..providers.line import AGENT, Call, Line, Target
+from ..providers.masking import masked
 from .meter import UNSEEN_TOKENS_A_SECOND, Ending, Meter, Wanted
 from .places import Caller, Place, Places
 
@@ -41,8 +41,6 @@ GONE: Final = "gone"
 PASSED_ON: Final = ("retry-after", "request-id", "openai-processing-ms")
 """Of the provider's headers: those that tell nothing of our account there."""
 LONGEST_ERROR: Final = 64 * 1024
-_SECRETS: Final = re.compile(rb"\b(?:sk-|org-|proj_|user-)[\w*.-]{6,}")
-"""Parts of keys and names of accounts, as providers put them into messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +107,7 @@ class Exchange:
         self._outcome = "completed"
         self._registered: Any = None
         self._left = False
+        self._key = ""
         self.streamed = False
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -172,6 +171,7 @@ class Exchange:
         self._own.meter.watch(reserved, self._seen)
         await self._open(key)
         self._first_byte = time.monotonic()
+        self._ask, self._demand = replace(self._ask, body={}), replace(self._demand, body={})  # they can be large
         await self._take()
 
     def _register(self) -> None:
@@ -211,7 +211,7 @@ class Exchange:
         return self._own.catalog.fallback(self._provider, self._model) if self._ask.operation.priced else None
 
     def _target(self, provider: Provider, key: str) -> Target:
-        ask = self._ask
+        ask, self._key = self._ask, key
         headers = {
             "User-Agent": AGENT,
             "Accept": STREAM if self._demand.streamed else JSON,
@@ -247,6 +247,8 @@ class Exchange:
             raise ProviderBrokenError("its answer is of another kind")
         self.headers["content-type"] = JSON
         self.body = await self._read_whole(self._own.terms.answer_limit)
+        if not self._ask.operation.priced:
+            self.body = masked(self.body, self._key)
         self._usage = self._ask.wire.usage(_object(self.body))
 
     async def _read_whole(self, limit: int) -> bytes:
@@ -266,7 +268,7 @@ class Exchange:
         if kind != JSON or "error" not in _object(body):
             raise ProviderBrokenError(f"it answered {self.status}")
         self.headers["content-type"] = JSON
-        self.body = _SECRETS.sub(b"***", body)
+        self.body = masked(body, self._key)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """A streamed answer as it comes; what goes wrong on the way is its last event."""
