@@ -139,7 +139,7 @@ def test_what_is_sent_shows_no_key():
     [
         ("Incorrect API key provided: sk-proj-********abcd.", "Incorrect API key provided: ***."),
         ("key our+own/key123 is wrong", "key *** is wrong"),
-        ("Rate limit in organization org-A1b2C3d4E5f6G7h8I9j0K1l2 on tokens", "Rate limit in organization *** on tokens"),
+        ("Rate limit in organization org-A1b2C3d4E5f6G7h8I9j0K1l2 on it", "Rate limit in organization *** on it"),
         ("organization 01234567-89ab-cdef-0123-456789abcdef is over", "organization *** is over"),
         ('{"organization_id":"01234567-89ab-cdef-0123-456789abcdef"}', '{"organization_id":"***"}'),
         ("a user-defined function, an org-wide one", "a user-defined function, an org-wide one"),

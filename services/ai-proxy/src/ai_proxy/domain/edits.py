@@ -5,7 +5,7 @@ An edit is what `PATCH /v1/documents/{id}/content` takes; each applies to the ou
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 MARK: Final = re.compile(r"(?:<{5,9} (FIND)|(={7})|>{5,9} (REPLACE))[ \t]*\r?")
 """A line between the parts of a hunk. Of `=` exactly as many as were asked for: other numbers underline headings."""
@@ -62,7 +62,7 @@ def place(text: str, selection: str, start: int | None) -> int:
     return at
 
 
-def replacing(text: str, at: int, length: int, replacement: str) -> dict[str, Any]:
+def replacing(text: str, at: int, length: int, replacement: str) -> dict[str, str]:
     """The edit that replaces `length` characters at `at`, with as much around them as makes it apply exactly once."""
     start, end, more = at, at + length, WIDEN
     while _occurs_again(text, text[start:end]):
