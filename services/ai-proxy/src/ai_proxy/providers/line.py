@@ -28,6 +28,7 @@ LONGEST_PAUSE_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 AGENT: Final = "mdcreator-ai-proxy"
 TOO_MANY: Final = 429
+IN_ONE_GO: Final = 512 * 1024
 NEVER_LEFT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _SECONDS: Final = re.compile(r"\d{1,9}(\.\d{0,9})?", re.ASCII)
 
@@ -180,10 +181,9 @@ class Call:
 
     async def _ask(self, target: Target) -> aiohttp.ClientResponse:
         asked, self.asked = self.asked, True
-        body = None if target.body is None else io.BytesIO(target.body)  # bytes as such would be sent in one go
         try:
             return await self._line.session.request(
-                target.method, target.url, headers=target.headers, data=body, allow_redirects=False
+                target.method, target.url, headers=target.headers, data=_payload(target.body), allow_redirects=False
             )
         except NEVER_LEFT:
             self.asked = asked
@@ -256,6 +256,11 @@ class _Within:
             if self._call.ended:
                 raise CallEndedError(self._call.ended) from None
             raise ProviderTimeoutError from None
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A long one in pieces: in one go it would hold up every other call."""
+    return io.BytesIO(body) if body and len(body) > IN_ONE_GO else body
 
 
 def _pause(attempt: int) -> float:
