@@ -1,10 +1,14 @@
 """Edits: hunks are read as they were meant or not at all, and finding the place of one takes no time to speak of."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from ai_proxy.domain import edits
 from ai_proxy.domain.endings import complete, ending
 from ai_proxy.domain.prompting import Material, Page, compose
+from ai_proxy.domain.wires import OPENAI
+from ai_proxy.service.assist import Answer
 from common.identifiers import uuid7
 
 
@@ -99,3 +103,13 @@ def test_a_page_longer_than_its_share_is_cut():
 def test_why_an_answer_ended(event, why):
     assert ending(event) == why
     assert complete(why) == (why in ("stop", "end_turn"))
+
+
+async def test_an_answer_whose_last_line_lacks_its_end_is_whole():
+    async def stream():
+        yield b'data: {"choices":[{"delta":{"content":"Yes"},"finish_'
+        yield b'reason":null}]}\n\ndata: {"choices":[{"delta":{"content":"."},"finish_reason":"stop"}]}'
+
+    answer = Answer(SimpleNamespace(status=200, streamed=True, stream=stream, wire=OPENAI))
+    assert [part async for part in answer.parts()] == ["Yes", "."]
+    assert answer.text() == "Yes."

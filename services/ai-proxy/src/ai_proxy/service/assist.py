@@ -75,6 +75,8 @@ class Answer:
             rest = data[end:]
             if said := self._read(data[:end]):
                 yield said
+        if said := self._read(rest):  # the last line may lack its end
+            yield said
 
     def _read(self, data: bytes) -> str:
         found = list(events(data))
