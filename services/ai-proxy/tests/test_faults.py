@@ -314,7 +314,10 @@ async def test_of_what_nobody_can_tell_the_use_is_counted_by_its_reservation(
         patch.setattr(exchange.Exchange, "_ending", lambda _: 1 // 0)
         answer = await ada.http.post(CHAT, json=chat())
         assert answer.status_code == 200
-    assert own.meter._running == {}
+        [left] = owner.execute("SELECT id FROM ai_proxy.reservation WHERE user_id = %s", (ada.id,)).fetchall()
+        async with asyncio.timeout(10):
+            while left[0] in own.meter._running:
+                await asyncio.sleep(0.02)
     back = "UPDATE ai_proxy.reservation SET created_at = created_at - interval '1 hour' WHERE user_id = %s"
     owner.execute(back, (ada.id,))
     await own.meter.beat()

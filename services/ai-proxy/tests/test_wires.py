@@ -2,7 +2,7 @@
 
 import orjson
 import pytest
-from deploy.provider import chat
+from deploy.provider import chat, messages, responses
 from deploy.provider.prompt import pieces
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -204,6 +204,39 @@ def test_no_server_counts_more_than_a_chat_was_taken_for(body):
     assert asked.input_bound(price) >= chat.prompt(tidy).tokens
     most = max(lax(body.get(name), 0) for name in ("max_tokens", "max_completion_tokens"))
     assert asked.output_bound(price) >= min(most or price.answer, price.answer) * lax(body.get("n"), 1)
+
+
+SOURCE = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
+SAID = st.builds(lambda text: {"type": "text", "text": text}, st.text(min_size=1, max_size=60))
+SHOWN = st.just({"type": "image", "source": SOURCE})
+TOOL = {"name": "find", "description": "Finds.", "input_schema": {"type": "object", "properties": {}}}
+
+
+@given(
+    system=st.text(max_size=100),
+    turns=st.lists(
+        st.text(min_size=1, max_size=200) | st.lists(SAID | SHOWN, min_size=1, max_size=4), min_size=1, max_size=6
+    ),
+    tools=st.integers(0, 3),
+)
+def test_no_server_counts_more_than_messages_and_responses_were_taken_for(system, turns, tools):
+    told = [{"role": "user", "content": turn} for turn in turns]
+    body = {"model": "claude-haiku-4-5", "max_tokens": 5, "system": system, "messages": told, "tools": [TOOL] * tools}
+    asked = ANTHROPIC.demand(MESSAGES, body, Rules())
+    assert asked.input_bound(PRICES.of(body["model"])) >= messages.prompt(body).tokens
+    shown = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+    told = [
+        {"role": "user", "content": turn if isinstance(turn, str) else [_as_input(part, shown) for part in turn]}
+        for turn in turns
+    ]
+    body = {"model": "gpt-4o", "instructions": system, "input": told, "max_output_tokens": 5}
+    asked = OPENAI.demand(RESPONSES, body, Rules())
+    assert asked.input_bound(PRICES.of("gpt-4o")) >= responses.prompt(body).tokens
+    assert asked.output_bound(PRICES.of("gpt-4o")) == 5
+
+
+def _as_input(part, shown):
+    return {"type": "input_text", "text": part["text"]} if part["type"] == "text" else shown
 
 
 @settings(max_examples=25)
