@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 Fault = Literal["disconnect", "half", "stall", "error", "garbage", "flood", "endless", "redirect", "silent"]
-Usage = Literal["true", "none", "overrun"]
+Usage = Literal["true", "none", "overrun", "zero"]
 
 
 @dataclass(frozen=True)

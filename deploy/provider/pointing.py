@@ -23,4 +23,5 @@ def settings(url: str, models: Sequence[str] = tuple(PRICES)) -> dict[str, str]:
         ),
         "PROVIDER_KEYS": json.dumps({"openai": OPENAI_KEY, "anthropic": ANTHROPIC_KEY}),
         "ASSIST_MODEL": "dev-small",
+        "UNKNOWN_MODEL": "dev-large",
     }

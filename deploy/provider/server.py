@@ -46,7 +46,7 @@ def _rendered(path: str, data: bytes, tokens: int | None, usage: str, *, clock: 
     prompt = endpoint.prompt(orjson.loads(data))
     one = answers.answer(prompt) if tokens is None else _limit(words(tokens, BLANK if clock else None), prompt)
     replies = [one] * prompt.choices
-    times = OVERRUN if usage == "overrun" else 1
+    times = {"overrun": OVERRUN, "zero": 0}.get(usage, 1)
     counted = Counted(prompt.tokens * times, one.tokens * prompt.choices * times)
     return endpoint.render(prompt, replies, None if usage == "none" else counted), prompt.stream
 

@@ -5,7 +5,9 @@ import hashlib
 import json
 from dataclasses import replace
 from urllib.parse import urlsplit
+from uuid import UUID
 
+import deploy.provider.assist
 import pytest
 from deploy.provider.behaviour import Behaviour
 from test_native import usage_of
@@ -13,6 +15,7 @@ from test_native import usage_of
 from ai_proxy.domain import edits
 from ai_proxy.domain.prompting import Material, Page, TooLongError, citations, compose, template
 from ai_proxy.schemas import Action
+from ai_proxy.service import assist
 from common.identifiers import uuid7
 
 ASSIST = "/v1/ai/assist"
@@ -245,3 +248,90 @@ async def test_who_goes_ends_an_assist_stream_too(ada, workspace, provider):
     received = provider.record.requests[-1]
     assert await provider.record.until(lambda: received.end != "open", 2)
     await usage_of(ada)
+
+
+@pytest.mark.parametrize("edit", [True, False])
+async def test_an_answer_that_was_cut_is_none(people, ada, workspace, provider, monkeypatch, edit):
+    document = await people.document(ada, workspace, content="Teh bear is brown and sleeps in winter.\n")
+    monkeypatch.setattr(assist, "ANSWER_TOKENS", 3)
+    body = {"action": "fix", "document_id": document["id"], "selection": "Teh bear is brown and", "edit": edit}
+    answer = await ada.http.post(ASSIST, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (502, "provider_broken")
+    assert "length" in answer.json()["detail"]
+    events, _ = await streamed(ada, body)
+    assert [name for name, _ in events] == ["delta"] * (len(events) - 1) + ["error"]
+    assert (await usage_of(ada, 2))["models"][0]["output_tokens"] == 6, "the provider's own numbers"
+
+
+async def test_an_error_inside_a_stream_is_told(ada, workspace, provider):
+    provider.behaviours.set("dev-small", Behaviour(fault="error", pieces=3, tokens=9), 2)
+    body = {"action": "fix", "selection": "x"}
+    answer = await ada.http.post(ASSIST, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (502, "provider_broken")
+    events, _ = await streamed(ada, body)
+    assert (events[-1][0], events[-1][1]["code"]) == ("error", "provider_broken")
+
+
+@pytest.mark.parametrize("action", ["fix", "continue"])
+async def test_no_answer_deletes_no_text(people, ada, workspace, provider, action):
+    document = await people.document(ada, workspace, content="The bear is brown.\n")
+    provider.behaviours.set("dev-small", Behaviour(tokens=0), 2)
+    body = {"action": action, "document_id": document["id"], "selection": "bear", "edit": True}
+    answer = await ada.http.post(ASSIST, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (502, "edit_unusable")
+
+
+async def test_hunks_that_are_unclear_are_told(people, ada, workspace, provider, monkeypatch):
+    document = await people.document(ada, workspace, content="Good.\n")
+    monkeypatch.setattr(deploy.provider.assist, "_hunks", lambda *_: "<<<<<<< FIND\nGood.\n=======\nBet")
+    body = {"action": "improve", "document_id": document["id"], "edit": True}
+    answer = await ada.http.post(ASSIST, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (502, "edit_unusable")
+
+
+async def test_who_goes_before_the_first_byte_ends_the_call(ada, workspace, provider):
+    provider.behaviours.set("dev-small", Behaviour(first_byte_seconds=60), 1)
+    asked = asyncio.create_task(ada.http.post(ASSIST, json={"action": "fix", "selection": "x", "stream": True}))
+    assert await provider.record.until(lambda: provider.record.open == 1, 5)
+    asked.cancel()
+    received = provider.record.requests[-1]
+    assert await provider.record.until(lambda: received.end != "open", 5)
+    await usage_of(ada)
+
+
+async def test_a_document_taken_away_a_moment_ago_is_not_read(people, ada, workspace, provider, own):
+    document = await people.document(ada, workspace, content="secret\n")
+    bob = await people.person("Bob")
+    await people.join(workspace, bob, "viewer")
+    body = {"action": "summarize", "document_id": document["id"]}
+    assert (await bob.http.post(ASSIST, json=body)).status_code == 200
+    id_ = UUID(document["id"])
+    stale = replace(own.places._known[id_], version=2**60, until=float("inf"))
+    path = f"/v1/documents/{document['id']}/access"
+    assert (await ada.http.put(path, json={"restricted": True})).status_code == 200
+    own.places._known[id_] = stale
+    provider.record.clear()
+    answer = await bob.http.post(ASSIST, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (404, "document_not_found")
+    assert provider.record.count == 0
+    own.places._known[id_] = stale
+    assert (await ada.http.post(ASSIST, json=body)).status_code == 200
+
+
+async def test_files_of_a_workspace_without_ai_are_not_read_along(people, ada, workspace, provider):
+    other = await people.workspace(ada, "Other")
+    theirs, ours = await context_file(ada, other, "secret\n"), await context_file(ada, workspace, "open\n")
+    off = {"scope": "workspace", "workspace_id": other, "enabled": False}
+    assert (await ada.http.put("/v1/ai/budgets", json=off)).status_code == 200
+
+    async def asked(**fields):
+        answer = await ada.http.post(ASSIST, json={"action": "ask", "instructions": "?", **fields})
+        return answer.status_code, answer.json().get("code")
+
+    assert await asked(workspace_id=workspace, context_file_ids=[theirs]) == (422, "context_file_elsewhere")
+    assert await asked(context_file_ids=[ours, theirs]) == (422, "context_file_elsewhere")
+    assert await asked(context_file_ids=[theirs]) == (403, "ai_off")
+    assert provider.record.count == 0
+    assert await asked(context_file_ids=[ours]) == (200, None)
+    listed = await ada.http.get("/v1/ai/usage", params={"scope": "workspace", "workspace_id": workspace})
+    assert listed.json()["items"][0]["calls"] == 1

@@ -81,6 +81,11 @@ async def test_ai_is_switched_off_and_models_are_chosen(ada, bob, workspace, pro
     answer = await bob.http.post(CHAT, json=chat())
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "model_not_allowed")
     assert (await bob.http.post(CHAT, json=chat("dev-large"))).status_code == 200
+    for model, status in (("dev-small", 403), ("dev-large", 200)):
+        body = {"model": model, "messages": [{"role": "user", "content": "x"}]}
+        assert (await bob.http.post(f"{MESSAGES}/count_tokens", json=body, headers=VERSION)).status_code == status
+    body |= {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+    assert (await bob.http.post(f"{MESSAGES}/count_tokens", json=body, headers=VERSION)).status_code == 400
 
 
 async def test_who_changes_a_budget_is_in_the_audit_log(ada, workspace, provider):

@@ -9,7 +9,9 @@ import pytest
 from deploy.provider.behaviour import Behaviour
 from test_native import CHAT, MESSAGES, VERSION, chat, usage_of
 
+from ai_proxy.domain.reckoning import UNSEEN_TOKENS_A_SECOND
 from ai_proxy.providers import line
+from ai_proxy.service import exchange
 
 
 @pytest.fixture
@@ -78,13 +80,15 @@ async def test_asked_again_before_the_first_byte_only(ada, workspace, provider, 
 @pytest.mark.parametrize(("path", "headers"), [(CHAT, {}), (MESSAGES, VERSION)])
 async def test_half_a_stream_ends_with_an_error_and_is_counted(ada, workspace, provider, owner, path, headers):
     provider.behaviours.set("dev-half", Behaviour(fault="half", pieces=8, tokens=16), None)
+    asked = time.monotonic()
     answer, data = await read(ada, path, chat("dev-half", stream=True), headers)
+    dark = UNSEEN_TOKENS_A_SECOND * (time.monotonic() - asked)
     assert answer.status_code == 200
     last = events(data)[-1]
     assert "error" in last
     outcome, written, estimated, _ = await last_outcome(owner, ada)
     assert (outcome, estimated) == ("broken", True)
-    assert 8 <= written <= 16
+    assert 8 <= written <= 16 + dark
 
 
 async def test_garbage_is_no_answer(ada, workspace, provider, owner, patience):
@@ -145,6 +149,7 @@ async def test_who_goes_takes_the_provider_s_line_along(ada, workspace, provider
     provider.behaviours.set(
         "dev-small", Behaviour(piece_seconds=0.02, tokens=5000) if stream else Behaviour(first_byte_seconds=30), None
     )
+    begun = time.monotonic()
     asked = asyncio.create_task(_until_some(ada, chat(max_tokens=4000, stream=stream)))
     assert await provider.record.until(lambda: provider.record.open == 1, 5)
     if stream:
@@ -158,7 +163,8 @@ async def test_who_goes_takes_the_provider_s_line_along(ada, workspace, provider
     outcome, written, estimated, _ = await last_outcome(owner, ada)
     assert (outcome, estimated) == ("aborted", True)
     if stream:
-        assert 3 <= written <= received.pieces * 2, "estimated: four bytes are a token"
+        dark = UNSEEN_TOKENS_A_SECOND * (left - begun)
+        assert 3 <= written <= received.pieces * 2 + dark, "estimated: four bytes are a token"
 
 
 async def _until_some(person, body):
@@ -213,3 +219,116 @@ async def test_a_provider_may_say_nothing_of_usage(ada, workspace, provider, own
     outcome, written, estimated, _ = await last_outcome(owner, ada)
     assert (outcome, estimated) == ("completed", True)
     assert written > 0
+
+
+@pytest.mark.parametrize(("path", "fields"), [(CHAT, {"n": 2}), (MESSAGES, {})])
+async def test_what_a_model_thinks_before_it_answers_is_counted(
+    ada, workspace, provider, owner, patience, path, fields
+):
+    patience(idle=0.5)
+    provider.behaviours.set("dev-small", Behaviour(fault="stall", pieces=0), None)
+    await read(ada, path, chat(stream=True, max_tokens=4000, **fields), VERSION)
+    outcome, written, estimated, _ = await last_outcome(owner, ada)
+    assert (outcome, estimated) == ("timeout", True)
+    assert written >= 50 * fields.get("n", 1)
+
+
+@pytest.mark.parametrize(("path", "stream"), [(CHAT, True), (CHAT, False), (MESSAGES, True), (MESSAGES, False)])
+async def test_a_provider_that_says_nothing_was_used_is_not_believed(ada, workspace, provider, owner, path, stream):
+    provider.behaviours.set("dev-small", Behaviour(usage="zero"), None)
+    await read(ada, path, chat(stream=stream), VERSION)
+    outcome, written, estimated, _ = await last_outcome(owner, ada)
+    assert (outcome, estimated) == ("completed", True)
+    assert 0 < written <= 200
+    read_ = owner.execute("SELECT input_tokens FROM ai_proxy.usage WHERE user_id = %s", (ada.id,)).fetchone()
+    assert read_[0] > 10
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, "/v1/ai/openai/responses"])
+async def test_an_error_within_a_stream_is_no_completed_call(ada, workspace, provider, owner, path):
+    provider.behaviours.set("dev-small", Behaviour(fault="error", pieces=8, tokens=16), None)
+    body = {"model": "dev-small", "input": "x", "stream": True}
+    _, data = await read(ada, path, body if path.endswith("responses") else chat(stream=True), VERSION)
+    assert [b"error" in line for line in data.split(b"\n\n") if b"data:" in line][-2:] == [False, True], "once"
+    outcome, written, estimated, _ = await last_outcome(owner, ada)
+    assert (outcome, estimated) == ("failed", True)
+    assert written >= 8
+
+
+async def test_a_model_nobody_has_a_price_for_is_not_asked(ada, workspace, provider, own, monkeypatch):
+    catalog = own.exchanges.catalog
+    monkeypatch.setattr(own.exchanges, "catalog", replace(catalog, prices=replace(catalog.prices, unknown=None)))
+    assert (await ada.http.post(CHAT, json=chat("dev-small"))).status_code == 200
+    for model in ("dev-words-5", "gpt-4o-search-preview"):
+        answer = await ada.http.post(CHAT, json=chat(model))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "request_refused")
+    assert provider.record.count == 1
+
+
+async def test_a_fallback_is_asked_as_it_wants_to_be(ada, workspace, provider, own, monkeypatch, patience):
+    patience(attempts=1)
+    openai = own.catalog.providers["openai"]
+    plain = replace(openai, name="plain", models=frozenset(("dev-large",)), stream_usage=False)
+    monkeypatch.setitem(own.catalog.providers, "plain", plain)
+    monkeypatch.setitem(own.catalog.providers, "openai", replace(openai, fallbacks={"dev-503": "dev-large"}))
+    answer, _ = await read(ada, CHAT, chat("dev-503", stream=True))
+    assert answer.status_code == 200
+    assert ["stream_options" in one.body for one in provider.record.requests] == [True, False]
+
+
+async def test_a_session_that_ends_before_anybody_could_tell(ada, workspace, provider, own, owner, monkeypatch):
+    reserve = own.meter.reserve
+
+    async def slow(*args):
+        reserved = await reserve(*args)
+        own.exchanges.places._revocations.add(f"session:{ada.session_id}", 2.0**40)
+        return reserved
+
+    monkeypatch.setattr(own.meter, "reserve", slow)
+    answer = await asyncio.wait_for(ada.http.post(CHAT, json=chat()), 10)
+    assert (answer.status_code, provider.record.count) == (403, 0)
+    async with asyncio.timeout(10):
+        while not (found := outcomes(owner, ada)):
+            await asyncio.sleep(0.02)
+    assert found[-1][:2] == ("revoked", 0)
+
+
+async def test_a_process_that_stops_lets_calls_finish_for_a_while(ada, workspace, provider, own, owner, monkeypatch):
+    monkeypatch.setattr(exchange, "DRAIN_SECONDS", 0.2, raising=False)
+    provider.behaviours.set("dev-small", Behaviour(piece_seconds=0.02, tokens=5000), None)
+    asked = asyncio.create_task(read(ada, CHAT, chat(max_tokens=4000, stream=True)))
+    async with asyncio.timeout(10):
+        while not (provider.record.requests and provider.record.requests[-1].pieces > 3):
+            await asyncio.sleep(0.01)
+    for connection in own.exchanges.connections._all():
+        connection.close("draining")
+    _, data = await asyncio.wait_for(asked, 10)
+    assert events(data)[-1]["error"]["code"] == "call_ended"
+    assert (await last_outcome(owner, ada))[0] == "aborted"
+
+
+async def test_of_what_nobody_can_tell_the_use_is_counted_by_its_reservation(
+    ada, workspace, provider, own, owner, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(exchange.Exchange, "_ending", lambda _: 1 // 0)
+        answer = await ada.http.post(CHAT, json=chat())
+        assert answer.status_code == 200
+        [left] = owner.execute("SELECT id FROM ai_proxy.reservation WHERE user_id = %s", (ada.id,)).fetchall()
+        async with asyncio.timeout(10):
+            while left[0] in own.meter._running:
+                await asyncio.sleep(0.02)
+    back = "UPDATE ai_proxy.reservation SET created_at = created_at - interval '1 hour' WHERE user_id = %s"
+    owner.execute(back, (ada.id,))
+    await own.meter.beat()
+    monkeypatch.setattr(own.meter, "_steady_since", 0.0)
+    await own.meter.reap()
+    assert (await last_outcome(owner, ada))[0] == "crashed"
+
+
+async def test_who_uses_more_than_can_be_is_in_the_log(ada, workspace, provider, caplog):
+    body = chat("dev-overrun", text="fox " * 300)
+    assert (await ada.http.post(CHAT, json=body)).status_code == 200
+    await usage_of(ada)
+    assert "a call used more than it could" in caplog.text
+    assert "fox" not in caplog.text

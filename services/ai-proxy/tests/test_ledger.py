@@ -1,7 +1,7 @@
 """Budgets on the real database: never more than allowed at once, counted once, whatever becomes of a process."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from uuid import UUID, uuid4
 
@@ -16,7 +16,7 @@ from ai_proxy.errors import AiOffError, BudgetExceededError, TokensPerMinuteErro
 from ai_proxy.service import Caller, Caps, Meter, Place
 from ai_proxy.service.meter import Ending, Wanted
 from common.auth import Principal
-from common.database import Database
+from common.database import Database, DatabaseUnavailableError
 from common.identifiers import uuid7
 
 PRICES = PriceTable.load({"one": {"input": 1, "output": 1, "context": 10**9, "answer": 10**6}}, None)
@@ -53,6 +53,12 @@ def wanted(tokens, *, streamed=True, money=None):
 
 def ending(tokens, outcome="completed"):
     return Ending("openai", "one", Usage(input=tokens // 2, output=tokens - tokens // 2), outcome, estimated=False)
+
+
+def steady(meter):
+    """As if it had beaten for longer than a lease."""
+    meter._steady_since -= 1.1 * meter._caps.lease_seconds
+    return meter
 
 
 @pytest.fixture
@@ -148,9 +154,10 @@ async def test_what_a_dead_process_left_is_counted_once(meters, owner):
     whole = await dead.reserve(who, Place(), wanted(1000, streamed=False))
     untouched = await dead.reserve(who, Place(), wanted(1000))
     dead.watch(stream, lambda: 123)
+    dead.watch(whole, lambda: 400)
     await dead.beat()
     await alive.beat()
-    await alive.reap()
+    await steady(alive).reap()
     assert counter(owner, who.user_id).calls == 0, "it lives"
     back = "UPDATE ai_proxy.reservation SET created_at = created_at - interval '4 s' WHERE user_id = %s"
     owner.execute(back, (who.user_id,))
@@ -158,12 +165,101 @@ async def test_what_a_dead_process_left_is_counted_once(meters, owner):
     await alive.reap()
     rows = owner.execute("SELECT id, output_tokens FROM ai_proxy.usage WHERE user_id = %s", (who.user_id,)).fetchall()
     rows = dict(rows)
-    assert (rows[stream.id], rows[untouched.id]) == (123, 0)
-    assert 400 <= rows[whole.id] <= 500, "as much as time allowed"
+    assert (rows[stream.id], rows[untouched.id], rows[whole.id]) == (123, 0, 400)
     before = counter(owner, who.user_id)
-    assert before.reserved == Amount()
-    await dead.settle(stream, ending(999))
-    assert counter(owner, who.user_id) == before, "it was thought dead, and comes too late"
+    assert (before.reserved, before.calls) == (Amount(), 3)
+    for outcome in ("completed", "completed", "crashed"):
+        await dead.settle(stream, ending(999, outcome))
+        real = Amount(*[before.spent.tokens - 500 - 123 + 999] * 2)
+        assert counter(owner, who.user_id) == Account(real, Amount(), 3), "it was thought dead, and knows better"
+        assert usage(owner, who.user_id) == (*real, 3)
+
+
+async def test_after_an_outage_all_have_time_to_beat(meters, owner):
+    first, other, who = meters(), meters(), caller()
+    reserved = await other.reserve(who, Place(), wanted(10))
+    await other.beat()
+    await first.beat()
+    steady(first)
+    owner.execute("UPDATE ai_proxy.process SET leased_until = now() - interval '1 s'")
+    first._beat_at -= 2
+    await first.beat()
+    assert await first.reap() == 0
+    assert counter(owner, who.user_id).reserved == Amount(10, 10), "the database was away, not the other process"
+    await steady(first).reap()
+    assert counter(owner, who.user_id).reserved == Amount()
+    await other.settle(reserved, ending(7))
+    assert counter(owner, who.user_id) == Account(Amount(7, 7), Amount(), 1)
+
+
+async def test_a_reservation_of_which_only_the_answer_was_lost_is_no_leak(meters, owner, monkeypatch):
+    who, meter = caller(), meters()
+    ask = meter._ask
+
+    async def lost(*args, **options):
+        await ask(*args, **options)
+        raise DatabaseUnavailableError
+
+    kept = await meter.reserve(who, Place(), wanted(10))
+    with monkeypatch.context() as patch, pytest.raises(DatabaseUnavailableError):
+        patch.setattr(meter, "_ask", lost)
+        await meter.reserve(who, Place(), wanted(100))
+    await meter.beat()
+    await steady(meter).reap()
+    assert counter(owner, who.user_id).reserved == Amount(110, 110), "it may be about to come"
+    back = "UPDATE ai_proxy.reservation SET created_at = created_at - interval '4 s' WHERE user_id = %s"
+    owner.execute(back, (who.user_id,))
+    await meter.reap()
+    assert counter(owner, who.user_id).reserved == Amount(10, 10), "the other one runs"
+    await meter.settle(kept, ending(7))
+    assert counter(owner, who.user_id).reserved == Amount()
+
+
+async def test_what_hinders_one_call_hinders_no_other(meters, owner):
+    who, meter = caller(), meters()
+    odd, good = [await meter.reserve(who, Place(), wanted(10)) for _ in range(2)]
+    meter.watch(odd, lambda: 1 // 0)
+    meter.watch(good, lambda: 3)
+    await meter.settle(odd, replace(ending(5), total_ms=2**40))
+    meter._unsettled[good.id] = good, ending(7)
+    await meter.beat()
+    assert list(meter._unsettled) == [odd.id]
+    assert counter(owner, who.user_id) == Account(Amount(7, 7), Amount(10, 10), 1)
+    await meter.reserve(who, Place(), wanted(10))
+    owner.execute(
+        "UPDATE ai_proxy.reservation SET process_id = %s, created_at = now() - interval '1 minute' WHERE user_id = %s",
+        (uuid4(), who.user_id),
+    )
+    count = meter._columns
+    meter._columns = lambda call, ending: {**count(call, ending), **({"total_ms": 2**40} if call.id == odd.id else {})}
+    await steady(meter).reap()
+    assert counter(owner, who.user_id).reserved == Amount(10, 10)
+    meter._columns = count
+    await meter.reap()
+    assert counter(owner, who.user_id).reserved == Amount()
+
+
+async def test_a_beat_lets_others_have_their_turn(meters):
+    meter, turns = meters(), []
+    for n in range(64):
+        meter._running[uuid7()] = lambda n=n: turns.append(n) or 0
+    asyncio.get_running_loop().call_soon(turns.append, "other")
+    await meter.beat()
+    assert turns.index("other") < 32
+
+
+async def test_the_ledger_of_a_month_cannot_be_forgotten(environment, owner):
+    who = uuid7()
+    for days in (5, 500):
+        owner.execute(
+            "INSERT INTO ai_proxy.counter (kind, subject_id, place_id, period, starts_on) "
+            "VALUES ('user', %s, %s, 'day', current_date - %s::int)",
+            (who, UUID(int=0), days),
+        )
+    with psycopg.connect(environment["AI_PROXY_DATABASE_URL"]) as connection:
+        connection.execute("SELECT ai_proxy.forget_usage(0)")
+    left = owner.execute("SELECT current_date - starts_on FROM ai_proxy.counter WHERE subject_id = %s", (who,))
+    assert left.fetchall() == [(5,)]
 
 
 async def test_what_could_not_be_counted_is_later(meters, open_database, owner):
@@ -201,6 +297,7 @@ async def test_nobody_writes_the_ledger_but_its_functions(environment, meters):
     for statement in (
         "UPDATE ai_proxy.counter SET spent_tokens = 0",
         "DELETE FROM ai_proxy.usage",
+        "DELETE FROM ai_proxy.budget",
         "DELETE FROM ai_proxy.reservation",
         "UPDATE ai_proxy.meter SET level = 1",
     ):
@@ -257,6 +354,7 @@ async def _carry_out(environment, owner, steps, limit):
         who, model = caller(), Model(limit)
         personal(owner, who.user_id, day_tokens=limit.tokens, day_micro_usd=limit.micro_usd)
         made = [Meter(database, worker, Known(), PRICES, caps())]
+        await made[0].beat()
         for step, size, share, pick in steps:
             await _step(owner, who, model, made, step, size, share, pick)
             assert counter(owner, who.user_id) == model.account
@@ -285,7 +383,7 @@ async def _step(owner, who, model, meters, step, size, share, pick):
             "seen_tokens = floor(output_tokens * %s)::bigint WHERE user_id = %s",
             (share, who.user_id),
         )
-        await meter.reap()
+        await steady(meter).reap()
         for _, worst in model.open:
             real = worst.tokens // 2 + int((worst.tokens - worst.tokens // 2) * share)
             model.account = model.account.settle(worst, Amount(real, real))
@@ -295,6 +393,18 @@ async def _step(owner, who, model, meters, step, size, share, pick):
         real = int(worst.tokens * share)
         await meter.settle(reserved, ending(real, "completed" if step == "settle" else "aborted"))
         model.account = model.account.settle(worst, Amount(real, real))
+
+
+def test_what_has_another_price_or_none_is_told_apart():
+    table = PriceTable.load({}, None)
+    assert table.of("gpt-4o-2024-05-13").input == 2 * table.of("gpt-4o").input
+    assert table.of("gpt-4").cost(Usage(output=1_000_000)) == 60_000_000
+    assert table.of("o1-pro").cost(Usage(output=1_000_000)) == 600_000_000
+    assert table.priced("gpt-4o-2024-08-06")
+    assert not table.priced("whatever-9")
+    assert PriceTable.load({}, "gpt-5").priced("whatever-9")
+    for model in ("gpt-4o-search-preview", "gpt-4o-mini-search-preview-2025-03-11", "gpt-5-search-api"):
+        assert not PriceTable.load({}, "gpt-5").priced(model), "each call of it costs a fee"
 
 
 def test_prices_are_dated_and_an_unknown_model_is_never_cheap():

@@ -2,13 +2,16 @@
 
 import orjson
 import pytest
-from hypothesis import given
+from deploy.provider import chat, messages, responses
+from deploy.provider.prompt import pieces
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_proxy.domain.prices import PriceTable, Usage
 from ai_proxy.domain.stripping import UsageStripper
 from ai_proxy.domain.wires import ANTHROPIC, OPENAI, Tally
 from ai_proxy.domain.wires.wire import Rules
+from ai_proxy.errors import RequestRefusedError
 
 PRICES = PriceTable.load({}, None)
 CHAT = OPENAI.operations["POST", "chat/completions"]
@@ -157,3 +160,185 @@ def test_paths_as_official_clients_ask():
     assert OPENAI.operation("POST", "chat/completions") is CHAT
     assert OPENAI.operation("GET", "models/gpt-4o-2024-08-06").path == "models/gpt-4o-2024-08-06"
     assert OPENAI.operation("DELETE", "models/gpt-4o") is None
+
+
+FILE = {"type": "file", "file": {"file_data": "data:application/pdf;base64," + "A" * 400}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+PARTS = st.builds(lambda text: {"type": "text", "text": text}, st.text(max_size=60)) | st.sampled_from([IMAGE, FILE])
+LIMITS = st.none() | st.integers(-1, 9_000) | st.sampled_from(["4000", 4000.0, True, [1]])
+CHATS = st.fixed_dictionaries(
+    {
+        "model": st.just("gpt-4o"),
+        "messages": st.lists(
+            st.fixed_dictionaries(
+                {"role": st.just("user"), "content": st.text(max_size=300) | st.lists(PARTS, min_size=1, max_size=4)}
+            ),
+            min_size=1,
+            max_size=5,
+        ),
+    },
+    optional={
+        "n": st.none() | st.integers(-1, 600) | st.sampled_from(["128", 3.0]),
+        "max_tokens": LIMITS,
+        "max_completion_tokens": LIMITS,
+    },
+)
+
+
+def lax(value, least):
+    """As a server takes it that is content with anything."""
+    try:
+        return max(int(value), least)
+    except (TypeError, ValueError):
+        return least
+
+
+@given(body=CHATS)
+def test_no_server_counts_more_than_a_chat_was_taken_for(body):
+    price = PRICES.of(body["model"])
+    try:
+        asked = OPENAI.demand(CHAT, body, Rules())
+    except RequestRefusedError:
+        return
+    tidy = {name: body[name] for name in ("model", "messages")}
+    assert asked.input_bound(price) >= chat.prompt(tidy).tokens
+    most = max(lax(body.get(name), 0) for name in ("max_tokens", "max_completion_tokens"))
+    assert asked.output_bound(price) >= min(most or price.answer, price.answer) * lax(body.get("n"), 1)
+
+
+SOURCE = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
+SAID = st.builds(lambda text: {"type": "text", "text": text}, st.text(min_size=1, max_size=60))
+SHOWN = st.just({"type": "image", "source": SOURCE})
+TOOL = {"name": "find", "description": "Finds.", "input_schema": {"type": "object", "properties": {}}}
+
+
+@given(
+    system=st.text(max_size=100),
+    turns=st.lists(
+        st.text(min_size=1, max_size=200) | st.lists(SAID | SHOWN, min_size=1, max_size=4), min_size=1, max_size=6
+    ),
+    tools=st.integers(0, 3),
+)
+def test_no_server_counts_more_than_messages_and_responses_were_taken_for(system, turns, tools):
+    told = [{"role": "user", "content": turn} for turn in turns]
+    body = {"model": "claude-haiku-4-5", "max_tokens": 5, "system": system, "messages": told, "tools": [TOOL] * tools}
+    asked = ANTHROPIC.demand(MESSAGES, body, Rules())
+    assert asked.input_bound(PRICES.of(body["model"])) >= messages.prompt(body).tokens
+    shown = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+    told = [
+        {"role": "user", "content": turn if isinstance(turn, str) else [_as_input(part, shown) for part in turn]}
+        for turn in turns
+    ]
+    body = {"model": "gpt-4o", "instructions": system, "input": told, "max_output_tokens": 5}
+    asked = OPENAI.demand(RESPONSES, body, Rules())
+    assert asked.input_bound(PRICES.of("gpt-4o")) >= responses.prompt(body).tokens
+    assert asked.output_bound(PRICES.of("gpt-4o")) == 5
+
+
+def _as_input(part, shown):
+    return {"type": "input_text", "text": part["text"]} if part["type"] == "text" else shown
+
+
+@settings(max_examples=25)
+@given(texts=st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=5), times=st.integers(1, 2_000))
+def test_no_server_counts_more_than_embeddings_were_taken_for(texts, times):
+    price = PRICES.of("text-embedding-3-small")
+    counted = sum(len(pieces(text)) for text in texts) * times
+    asked = OPENAI.demand(EMBEDDINGS, {"model": "text-embedding-3-small", "input": texts * times}, Rules())
+    assert asked.input_bound(price) >= counted
+    assert asked.input_estimate(price) * 4 >= counted
+    tokens = OPENAI.demand(EMBEDDINGS, {"model": "text-embedding-3-small", "input": [[7] * 50] * times}, Rules())
+    assert tokens.input_bound(price) >= 50 * times
+
+
+def test_the_bound_of_an_answer_cannot_be_talked_down():
+    price = PRICES.of("gpt-4o")
+    for limits, most in (
+        ({"max_completion_tokens": 1, "max_tokens": 4000}, 4000),
+        ({"max_completion_tokens": 1, "max_tokens": "4000"}, price.answer),
+        ({"max_tokens": 0}, price.answer),
+    ):
+        assert demand(OPENAI, CHAT, messages=[], **limits).output_bound(price) == most
+    assert demand(ANTHROPIC, MESSAGES, messages=[], max_tokens=0).output_bound(price) == price.answer
+    for n in ("128", 3.0, 500, 0, True):
+        with pytest.raises(RequestRefusedError, match="n:"):
+            demand(OPENAI, CHAT, messages=[], n=n)
+    with pytest.raises(RequestRefusedError):
+        demand(OPENAI, RESPONSES, input="x", max_tokens=1)
+
+
+def test_what_nothing_bounds_is_estimated_as_the_context():
+    price = PRICES.of("gpt-4o")
+    asked = demand(OPENAI, CHAT, messages=[{"role": "user", "content": [FILE]}])
+    assert asked.input_estimate(price) == price.context
+
+
+@pytest.mark.parametrize(
+    ("operation", "field", "value"),
+    [
+        (CHAT, "models", ["o1-pro"]), (CHAT, "plugins", [{"id": "web"}]), (CHAT, "n_predict", 9_000),
+        (CHAT, "messages", [{"role": "assistant", "audio": {"id": "audio_1"}}]),
+        (RESPONSES, "context_management", [{"type": "compaction"}]),
+        (RESPONSES, "input", [{"type": "item_reference", "id": "msg_1"}]), (RESPONSES, "input", [{"id": "msg_1"}]),
+        (RESPONSES, "n", 2),
+        (EMBEDDINGS, "n", 2), (MESSAGES, "fallbacks", [{"model": "claude-opus-4-1"}]), (MESSAGES, "speed", "fast"),
+        (MESSAGES, "context_management", {"edits": [{"type": "compact_20260112"}]}),
+        (MESSAGES, "messages", [{"role": "user", "content": [{"type": "container_upload", "file_id": "f"}]}]),
+    ],
+)  # fmt: skip
+def test_what_nobody_can_count_or_others_share_is_refused(operation, field, value):
+    wire = ANTHROPIC if operation is MESSAGES else OPENAI
+    with pytest.raises(RequestRefusedError):
+        wire.demand(operation, {"model": "gpt-4o", field: value}, Rules())
+
+
+def test_state_is_one_s_own_with_one_s_own_key():
+    own = Rules(shared=False)
+    spoken = [{"role": "assistant", "audio": {"id": "audio_1"}}]
+    assert OPENAI.demand(CHAT, {"model": "gpt-4o", "messages": spoken}, own).opaque
+    referred = OPENAI.demand(RESPONSES, {"model": "gpt-4o", "input": [{"type": "item_reference", "id": "m"}]}, own)
+    assert referred.opaque
+    body = {"model": "gpt-4o", "input": "x", "metadata": {"who": "ada"}}
+    assert "metadata" in OPENAI.demand(RESPONSES, body, own).body
+    assert "metadata" not in OPENAI.demand(RESPONSES, body, Rules()).body
+    clearing = {"edits": [{"type": "clear_tool_uses_20250919"}]}
+    assert demand(ANTHROPIC, MESSAGES, messages=[], max_tokens=5, context_management=clearing).answer_tokens == 5
+
+
+def test_an_error_in_a_stream_is_no_end():
+    failed = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    half = STREAM[: STREAM.index(b"message_delta") - len('data: {"type":"')]
+    for wire, data in (
+        (ANTHROPIC, half + event(failed)),
+        (OPENAI, event(chunk("Hello")) + event({"error": {"message": "sorry"}})),
+        (OPENAI, event({"type": "response.failed", "response": {"usage": None}})),
+        (OPENAI, event({"type": "error", "message": "sorry"})),
+    ):
+        counted = tally(wire, [data])
+        assert (counted.failed, counted.finished) == (True, False), data
+
+
+def test_an_end_is_no_text_and_no_other_answer_s():
+    counted = tally(OPENAI, [b'data: {"choices":[{"delta":{"content":"say data: [DONE] now"}}]}\n\n'])
+    assert not counted.finished
+    ends = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    counted = Tally(OPENAI)
+    counted.answers = 2
+    counted.feed(event(ends))
+    counted.fold()
+    assert not counted.finished
+    counted.feed(event(ends | {"choices": [{"index": 1, "delta": {}, "finish_reason": "length"}]}))
+    counted.fold()
+    assert counted.finished
+    assert tally(OPENAI, [b"data: [DONE]\n\n"]).finished
+
+
+def test_what_went_into_the_cache_for_an_hour_is_counted_once():
+    told = {
+        "input_tokens": 5, "cache_creation_input_tokens": 100, "output_tokens": 1,
+        "cache_creation": {"ephemeral_5m_input_tokens": 30, "ephemeral_1h_input_tokens": 70},
+    }  # fmt: skip
+    start = {"type": "message_start", "message": {"usage": told}}
+    end = {"type": "message_delta", "delta": {}, "usage": {"cache_creation_input_tokens": 100, "output_tokens": 9}}
+    counted = tally(ANTHROPIC, [event(start), event(end)])
+    assert counted.usage == Usage(input=5, written=30, written_hour=70, output=9)

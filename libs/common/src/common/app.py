@@ -66,11 +66,13 @@ def create_app(
     platform: type[Platform] = Platform,
     unlimited: tuple[str, ...] = (),
     client_headers: tuple[str, ...] = (),
+    shown_headers: tuple[str, ...] = (),
 ) -> FastAPI:
     """The service's public app; the one for its internal port is at `.state.internal_app`.
 
     `resources` opens what the service itself holds (pools, stores); its value is at `app.state.resources`. Below the
-    `unlimited` path prefixes routes bound their bodies themselves; browsers on other origins may send `client_headers`.
+    `unlimited` path prefixes routes bound their bodies themselves; browsers on other origins may send `client_headers`
+    and read `shown_headers`.
     """
     app = _bare_app(
         settings,
@@ -78,6 +80,7 @@ def create_app(
         lifespan=_lifespan(settings, resources, subscribers, platform),
         unlimited=unlimited,
         client_headers=client_headers,
+        shown_headers=shown_headers,
     )
     app.state.settings = settings
     app.state.schema_too_old = False
@@ -100,6 +103,7 @@ def _bare_app(
     more_bytes: int = 0,
     unlimited: tuple[str, ...] = (),
     client_headers: tuple[str, ...] = (),
+    shown_headers: tuple[str, ...] = (),
 ) -> FastAPI:
     app = FastAPI(
         title=f"MD Creator {settings.service}",
@@ -123,7 +127,7 @@ def _bare_app(
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "Prefer",
                        "Range", "If-Range", "Traceparent", "X-Request-Id", *client_headers],
-        expose_headers=EXPOSED_HEADERS,
+        expose_headers=[*EXPOSED_HEADERS, *shown_headers],
         max_age=600,
     )  # fmt: skip
     app.add_exception_handler(ServiceError, _service_error)

@@ -43,6 +43,7 @@ class Connections:
         self._rechecks: set[asyncio.Task[None]] = set()
         self._waiting: set[OpenConnection] = set()
         self._free = asyncio.Semaphore(RECHECKS_AT_ONCE)
+        self._revocations = revocations
         revocations.listeners.append(self._heard)
 
     @contextmanager
@@ -59,6 +60,10 @@ class Connections:
                 self._by_key[key].discard(connection)
                 if not self._by_key[key]:
                     del self._by_key[key]
+
+    def ended(self, connection: OpenConnection) -> bool:
+        """Whether its session ended before it was registered, so that nothing will tell it."""
+        return self._revocations.session_ended(connection.principal.session_id)
 
     def drain(self) -> None:
         """End all of them: this process is about to stop."""

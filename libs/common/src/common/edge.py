@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import psycopg
@@ -112,7 +112,7 @@ class Edge:
             log.info("the client went away")
         except Exception as error:
             if not isinstance(error, ServiceError):
-                log.error("unhandled error", extra={"fields": _described(error, scope)})  # noqa: TRY400
+                log.error("unhandled error", extra={"fields": described(error, scope)})  # noqa: TRY400
             if started:
                 raise
             failure = error if isinstance(error, ServiceError) else InternalError()
@@ -132,7 +132,7 @@ class Edge:
         return limited
 
 
-def _described(error: Exception, scope: Scope) -> dict[str, Any]:
+def described(error: Exception, scope: Mapping[str, Any]) -> dict[str, Any]:
     """What the log may know of a bug: a database error's text quotes the statement's values, so it stays out."""
     database = isinstance(error, psycopg.Error)
     return {

@@ -254,30 +254,41 @@ BEGIN
     RETURN NEXT;
 END"""
 
-# Once for each call: whoever comes second, the process that was thought dead or the reaper, changes nothing. A server
-# that crashed may have lost a reservation of its last moments; such a call is counted all the same.
+# Once for each call: whoever comes second changes nothing, but for a process that was thought dead: what it knows takes
+# the place of what was guessed. A server that crashed may have lost a reservation of its last moments; such a call is
+# counted all the same.
 SETTLE = f"""DECLARE
     {_WORDS}
     reserved record;
+    guessed_tokens bigint := 0;
+    guessed_micro_usd bigint := 0;
+    guessed_calls integer := 0;
 BEGIN
     today := p_day;
     DELETE FROM ai_proxy.reservation r WHERE r.id = p_id RETURNING r.tokens, r.micro_usd INTO reserved;
     {_LISTS.format(user="p_user", place="p_workspace", document="p_document")}
     IF NOT FOUND THEN
-        IF EXISTS (SELECT 1 FROM ai_proxy.usage u WHERE u.id = p_id) THEN RETURN false; END IF;
+        DELETE FROM ai_proxy.usage u WHERE u.id = p_id AND u.outcome = 'crashed' AND p_outcome <> 'crashed'
+        RETURNING u.input_tokens + u.output_tokens, u.micro_usd, 1
+        INTO guessed_tokens, guessed_micro_usd, guessed_calls;
+        IF NOT FOUND THEN
+            guessed_tokens := 0; guessed_micro_usd := 0; guessed_calls := 0;
+            IF EXISTS (SELECT 1 FROM ai_proxy.usage u WHERE u.id = p_id) THEN RETURN false; END IF;
+        END IF;
         INSERT INTO ai_proxy.counter (kind, subject_id, place_id, period, starts_on)
         SELECT s.kind, s.subject_id, s.place_id, s.period, s.starts_on FROM ({_SCOPES}) AS s
         ORDER BY s.kind, s.subject_id, s.place_id, s.period ON CONFLICT DO NOTHING;
     END IF;
     PERFORM 1 FROM ({_SCOPES}) AS s JOIN ai_proxy.counter c USING (kind, subject_id, place_id, period, starts_on)
     ORDER BY s.kind, s.subject_id, s.place_id, s.period FOR UPDATE OF c;
-    UPDATE ai_proxy.counter c SET spent_tokens = c.spent_tokens + p_input_tokens + p_output_tokens,
-        spent_micro_usd = c.spent_micro_usd + p_micro_usd,
+    UPDATE ai_proxy.counter c SET spent_tokens = c.spent_tokens + p_input_tokens + p_output_tokens - guessed_tokens,
+        spent_micro_usd = c.spent_micro_usd + p_micro_usd - guessed_micro_usd,
         reserved_tokens = c.reserved_tokens - coalesce(reserved.tokens, 0),
-        reserved_micro_usd = c.reserved_micro_usd - coalesce(reserved.micro_usd, 0), calls = c.calls + 1
+        reserved_micro_usd = c.reserved_micro_usd - coalesce(reserved.micro_usd, 0), calls = c.calls + 1 - guessed_calls
     FROM ({_SCOPES}) AS s WHERE (c.kind, c.subject_id, c.place_id, c.period, c.starts_on)
         = (s.kind, s.subject_id, s.place_id, s.period, s.starts_on);
-    UPDATE ai_proxy.meter m SET level = m.level - p_input_tokens - p_output_tokens WHERE m.user_id = p_user;
+    UPDATE ai_proxy.meter m SET level = m.level - p_input_tokens - p_output_tokens + guessed_tokens
+    WHERE m.user_id = p_user;
     INSERT INTO ai_proxy.usage (id, at, user_id, workspace_id, document_id, provider, model, operation, own_key,
         input_tokens, cached_tokens, output_tokens, micro_usd, outcome, estimated, status, first_byte_ms, total_ms)
     VALUES (p_id, now() - make_interval(secs => p_total_ms / 1000.0), p_user, p_workspace, p_document, p_provider,
@@ -305,6 +316,7 @@ SETTLE_SIGNATURE = (
 FORGET = """CREATE FUNCTION ai_proxy.forget_usage(days integer) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = '' AS $$
     BEGIN
+        days := greatest(days, 32);
         DELETE FROM ai_proxy.usage WHERE at < now() - make_interval(days => days);
         DELETE FROM ai_proxy.counter WHERE starts_on < current_date - days;
         DELETE FROM ai_proxy.process WHERE leased_until < now() - interval '1 day';
@@ -316,6 +328,7 @@ def upgrade() -> None:
         op.execute(statement)
     for table, rule, check in POLICIES:
         protect(op, "ai_proxy", table, rule, check=check)
+    op.execute("REVOKE DELETE ON ai_proxy.budget FROM ai_proxy")
     op.execute("REVOKE INSERT, UPDATE, DELETE ON ai_proxy.process FROM ai_proxy")
     for table in BY_FUNCTIONS:
         op.execute(f"REVOKE INSERT, UPDATE, DELETE ON ai_proxy.{table} FROM ai_proxy")

@@ -23,6 +23,7 @@ from .service import (
     Caller,
     Caps,
     Exchanges,
+    Intake,
     KeyService,
     Meter,
     Places,
@@ -43,6 +44,7 @@ class Resources:
     keyring: Keyring
     places: Places
     meter: Meter
+    intake: Intake
     caps: Caps
     body_limit: int
 
@@ -70,9 +72,10 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
     exchanges = Exchanges(
         meter, catalog, line, keyring, places, platform.connections, Terms(settings.answer_limit_bytes)
     )
+    intake = Intake(caps.calls_per_user)
     platform.supervise("meter", meter.run())
     try:
-        yield Resources(exchanges, catalog, keyring, places, meter, caps, settings.body_limit_bytes)
+        yield Resources(exchanges, catalog, keyring, places, meter, intake, caps, settings.body_limit_bytes)
     finally:
         await line.close()
 

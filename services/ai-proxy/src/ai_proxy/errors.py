@@ -69,6 +69,13 @@ class DocumentElsewhereError(UnprocessableError):
     title = "The document is in another workspace"
 
 
+class ContextFileElsewhereError(UnprocessableError):
+    """A context file belongs to another workspace than the call."""
+
+    code = "context_file_elsewhere"
+    title = "A context file is in another workspace"
+
+
 class AiOffError(ForbiddenError):
     """Whoever may decide has switched AI off here."""
 

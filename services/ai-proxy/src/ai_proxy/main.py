@@ -17,6 +17,9 @@ CLIENT_HEADERS = (
 )  # fmt: skip
 """What the providers' official clients send from browsers; none of it but Anthropic's first two is passed on."""
 
+SHOWN_HEADERS = ("X-Should-Retry", "Request-Id")
+"""What those clients look at in an answer."""
+
 
 def create() -> FastAPI:
     """The ai-proxy app; start it with `python -m common.serve ai-proxy`."""
@@ -28,4 +31,5 @@ def create() -> FastAPI:
         subscribers=consumers.subscribers,
         unlimited=("/v1/ai/openai/", "/v1/ai/anthropic/"),
         client_headers=CLIENT_HEADERS,
+        shown_headers=SHOWN_HEADERS,
     )

@@ -99,7 +99,8 @@ class Counter(Table, table=True):
 class Reservation(Table, table=True):
     """A call under way: what it may cost at most, counted on the counters of `day`.
 
-    `input_tokens` is the estimate, `output_tokens` the most it may answer, `seen_tokens` what was seen of that.
+    `input_tokens` is the estimate, `output_tokens` the most it may answer, `seen_tokens` about what it
+    had of that at the last beat.
     """
 
     id: UUID = Field(primary_key=True)

@@ -69,7 +69,7 @@ class Settings(CommonSettings):
     )
     assist_model: str = Field(default="gpt-5-mini", description="Model of /assist unless another is asked for")
     unknown_model: str | None = Field(
-        default=None, description="Model whose price holds for unknown ones; without, the dearest of the table"
+        default=None, description="Model whose price holds for unknown ones; without, those are refused"
     )
     ceilings: list[Ceiling] = Field(
         default=DEFAULT_CEILINGS, description="Limits nobody can set higher: scope, period, tokens, micro_usd"

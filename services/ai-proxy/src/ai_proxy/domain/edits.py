@@ -5,14 +5,12 @@ An edit is what `PATCH /v1/documents/{id}/content` takes; each applies to the ou
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-HUNK: Final = re.compile(
-    r"^<{5,9} FIND[ \t]*\r?\n(?P<find>.*?)\r?\n^={5,9}[ \t]*\r?\n(?P<replace>.*?)^>{5,9} REPLACE[ \t]*$",
-    re.MULTILINE | re.DOTALL,
-)
+MARK: Final = re.compile(r"(?:<{5,9} (FIND)|(={7})|>{5,9} (REPLACE))[ \t]*\r?")
+"""A line between the parts of a hunk. Of `=` exactly as many as were asked for: other numbers underline headings."""
 WIDEN: Final = 40
-"""Characters a text to replace is made longer by, in both directions, until it occurs but once."""
+"""Characters a text to replace is made longer by at first, in both directions, until it occurs but once."""
 
 
 class EditInvalidError(ValueError):
@@ -20,11 +18,23 @@ class EditInvalidError(ValueError):
 
 
 def read_hunks(answer: str) -> list[dict[str, str]]:
-    """Find/replace pairs in a model's answer; none is an answer too: nothing is to be changed."""
+    """Find/replace pairs in a model's answer; none is an answer too: nothing is to be changed.
+
+    Raises `EditInvalidError` if a hunk is not whole, or has a line in it that could end one of its parts.
+    """
+    lines = answer.split("\n")
+    marks = [(at, mark.lastindex) for at, line in enumerate(lines) if (mark := MARK.fullmatch(line))]
+    if [kind for _, kind in marks] != [1, 2, 3] * (len(marks) // 3):
+        raise EditInvalidError("the edits are not clear")
+    places = [at for at, _ in marks]
     return [
-        {"find": match["find"], "replace": match["replace"].removesuffix("\n").removesuffix("\r")}
-        for match in HUNK.finditer(answer)
+        {"find": _joined(lines[begin + 1 : middle]), "replace": _joined(lines[middle + 1 : end])}
+        for begin, middle, end in zip(places[::3], places[1::3], places[2::3], strict=True)
     ]
+
+
+def _joined(lines: Sequence[str]) -> str:
+    return "\n".join(lines).removesuffix("\r")
 
 
 def check(text: str, edits: Sequence[dict[str, str]]) -> str:
@@ -52,11 +62,11 @@ def place(text: str, selection: str, start: int | None) -> int:
     return at
 
 
-def replacing(text: str, at: int, length: int, replacement: str) -> dict[str, Any]:
+def replacing(text: str, at: int, length: int, replacement: str) -> dict[str, str]:
     """The edit that replaces `length` characters at `at`, with as much around them as makes it apply exactly once."""
-    start, end = at, at + length
+    start, end, more = at, at + length, WIDEN
     while _occurs_again(text, text[start:end]):
-        start, end = max(start - WIDEN, 0), min(end + WIDEN, len(text))
+        start, end, more = max(start - more, 0), min(end + more, len(text)), more * 2
     return {"find": text[start:end], "replace": text[start:at] + replacement + text[at + length : end]}
 
 

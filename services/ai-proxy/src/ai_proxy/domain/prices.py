@@ -1,4 +1,4 @@
-"""What tokens cost: a dated table, in integers. An unknown model costs what the dearest does, never nothing."""
+"""What tokens cost: a dated table, in integers. What nobody knows the price of is not asked for."""
 
 import json
 import re
@@ -15,6 +15,8 @@ IMAGE_TOKENS: Final = 5_000
 LONG_INPUT, LONG_OUTPUT = 2, Decimal("1.5")
 """Times the price, for the whole call, once its input is longer than `long_above`."""
 _DATED: Final = re.compile(r"(-\d{4}-\d{2}-\d{2}|-\d{8}|-latest|-0)$")
+_SEARCHES: Final = re.compile(r"-search(-|$)")
+"""Models of which each call costs a fee, whatever its tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,13 @@ class PriceTable:
         """Whether it is in the table."""
         return model in self.models or _DATED.sub("", model) in self.models
 
+    def priced(self, model: str) -> bool:
+        """Whether its tokens say what a call of it costs."""
+        return _SEARCHES.search(model) is None and (self.unknown is not None or self.knows(model))
+
     @cached_property
     def of_unknown(self) -> Price:
-        """The price of a model nobody has told the price of."""
+        """What stands for the price of a model nobody has told it of: that of `unknown`, else the dearest."""
         if self.unknown is not None:
             return self.models[self.unknown]
         every = self.models.values()

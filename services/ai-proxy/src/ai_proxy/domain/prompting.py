@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from string import Template
@@ -32,10 +32,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What there is to work with; `whole`: the document may not be cut."""
+    """What there is to work with; `selection_start`: if it is known; `whole`: the document may not be cut."""
 
     document: str | None = None
     selection: str | None = None
+    selection_start: int | None = None
     files: Sequence[Sequence[Page]] = ()
     whole: bool = False
     keep_end: bool = False
@@ -125,11 +126,16 @@ def _fitted(material: Material, budget: int) -> tuple[str | None, bool]:
         raise TooLongError
     if document is None or tokens(document) <= budget:
         return document, False
-    if material.selection and (at := document.find(material.selection)) >= 0:  # what stands around it
+    if material.selection and (at := _selected(material, document)) >= 0:  # what stands around it
         room = max(budget * BYTES_A_TOKEN // 2, 0)
         before, after = document[:at], document[at + len(material.selection) :]
         return _cut(before, room, keep_end=True) + material.selection + _cut(after, room, keep_end=False), True
     return _cut(document, budget * BYTES_A_TOKEN, keep_end=material.keep_end), True
+
+
+def _selected(material: Material, document: str) -> int:
+    start, selection = material.selection_start, material.selection or ""
+    return start if start is not None and document.startswith(selection, start) else document.find(selection)
 
 
 def _cut(text: str, most_bytes: int, *, keep_end: bool) -> str:
@@ -141,18 +147,21 @@ def _cut(text: str, most_bytes: int, *, keep_end: bool) -> str:
 
 
 def _pages(given: Sequence[Sequence[Page]], budget: int) -> tuple[list[tuple[str, Page]], bool]:
-    """Pages of each file from its first one, each file with its share of what is left."""
+    """Pages of each file from its first one, each file with its share of what is left; the last one may be cut."""
     found: list[tuple[str, Page]] = []
     cut = False
     for number, pages in enumerate(given, 1):
         share = budget // (len(given) - number + 1)
         for page in pages:
-            if (size := tokens(page.text)) > share:
+            if share <= 0:
                 cut = True
                 break
+            text = _cut(page.text, share * BYTES_A_TOKEN, keep_end=False)
+            cut = cut or text != page.text
+            size = tokens(text)
             share -= size
             budget -= size
-            found.append((f"F{number}:{page.number}", page))
+            found.append((f"F{number}:{page.number}", replace(page, text=text)))
     return found, cut
 
 

@@ -5,10 +5,12 @@ Where requests go is fixed by settings; nothing a caller sends is part of an add
 
 import asyncio
 import contextlib
+import io
 import random
+import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
@@ -26,6 +28,9 @@ LONGEST_PAUSE_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 AGENT: Final = "mdcreator-ai-proxy"
 TOO_MANY: Final = 429
+IN_ONE_GO: Final = 512 * 1024
+NEVER_LEFT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_SECONDS: Final = re.compile(r"\d{1,9}(\.\d{0,9})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,8 @@ class Target:
     provider: str
     method: str
     url: str
-    headers: Mapping[str, str]
-    body: bytes | None
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
 
 
 class Line:
@@ -144,42 +149,52 @@ class Call:
         self._close()
         breaker = self._line.breaker(target.provider)
         with telemetry.span(f"{target.method} {target.provider}", SpanKind.CLIENT):
-            async with self._within(self._patience.first_byte):
-                for attempt in range(1, self._patience.attempts + 1):
-                    try:
-                        breaker.check(target.provider)
-                        self._response = await self._ask(target)
-                    except PeerUnavailableError as error:
-                        raise ProviderUnreachableError from error
-                    except (aiohttp.ClientError, OSError) as error:
-                        self.asked = not isinstance(error, aiohttp.ClientConnectorError)
-                        breaker.failed()
-                        if attempt == self._patience.attempts:
-                            raise ProviderUnreachableError from error
-                        await asyncio.sleep(_pause(attempt))
-                        continue
-                    if self.status < 500:  # noqa: PLR2004
-                        breaker.succeeded()
-                    else:
-                        breaker.failed()
-                    pause = self._pause_before_next(attempt)
-                    if pause is None:
-                        return
-                    self._close()
-                    await asyncio.sleep(pause)
+            try:
+                async with self._within(self._patience.first_byte):
+                    await self._try(target, breaker)
+            except ProviderTimeoutError:
+                breaker.failed()
+                raise
+
+    async def _try(self, target: Target, breaker: Breaker) -> None:
+        for attempt in range(1, self._patience.attempts + 1):
+            try:
+                breaker.check(target.provider)
+                self._response = await self._ask(target)
+            except PeerUnavailableError as error:
+                raise ProviderUnreachableError from error
+            except (aiohttp.ClientError, OSError) as error:
+                breaker.failed()
+                if attempt == self._patience.attempts:
+                    raise ProviderUnreachableError from error
+                await asyncio.sleep(_pause(attempt))
+                continue
+            if self.status < 500:  # noqa: PLR2004
+                breaker.succeeded()
+            else:
+                breaker.failed()
+            pause = self._pause_before_next(attempt)
+            if pause is None:
+                return
+            self._close()
+            await asyncio.sleep(pause)
 
     async def _ask(self, target: Target) -> aiohttp.ClientResponse:
-        self.asked = True
-        return await self._line.session.request(
-            target.method, target.url, headers=target.headers, data=target.body, allow_redirects=False
-        )
+        asked, self.asked = self.asked, True
+        try:
+            return await self._line.session.request(
+                target.method, target.url, headers=target.headers, data=_payload(target.body), allow_redirects=False
+            )
+        except NEVER_LEFT:
+            self.asked = asked
+            raise
 
     def _pause_before_next(self, attempt: int) -> float | None:
         """Seconds until it is worth asking again; None if this is the answer."""
         if attempt == self._patience.attempts or (self.status != TOO_MANY and self.status < 500):  # noqa: PLR2004
             return None
         told = self.headers.get("Retry-After", "")
-        pause = float(told) if told.replace(".", "", 1).isdigit() and len(told) < 10 else _pause(attempt)  # noqa: PLR2004
+        pause = float(told) if _SECONDS.fullmatch(told) else _pause(attempt)
         return pause if pause <= LONGEST_PAUSE_SECONDS else None
 
     async def read(self) -> bytes:
@@ -190,6 +205,9 @@ class Call:
         response = self._response
         if response is None or self.ended:
             raise CallEndedError(self.ended)
+        if time.monotonic() > self._deadline:
+            self.skip()
+            raise ProviderTimeoutError
         if chunk := response.content.read_nowait(-1):
             return chunk
         async with self._within(self._patience.idle):
@@ -238,6 +256,11 @@ class _Within:
             if self._call.ended:
                 raise CallEndedError(self._call.ended) from None
             raise ProviderTimeoutError from None
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A long one in pieces: in one go it would hold up every other call."""
+    return io.BytesIO(body) if body and len(body) > IN_ONE_GO else body
 
 
 def _pause(attempt: int) -> float:

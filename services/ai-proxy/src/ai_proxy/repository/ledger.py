@@ -82,15 +82,21 @@ class WorkerRepository:
                 {"ids": [id_ for id_, _ in seen], "seen": [tokens for _, tokens in seen]},
             )
 
-    async def abandoned(self, lease_seconds: float) -> list[Row]:
-        """Calls of processes that have not been heard of for longer than their lease, with how long they ran."""
+    async def abandoned(self, process: UUID, running: Sequence[UUID], lease_seconds: float) -> list[Row]:
+        """Calls nobody carries on, with how long they ran.
+
+        Those of processes that have not been heard of for longer than their lease, and those of this one that it does
+        not know of: their reservation was written, and the answer that said so was lost.
+        """
         return await self._transaction.all(
             "SELECT r.*, extract(epoch FROM greatest(coalesce(p.beat_at, r.created_at) - r.created_at, '0'))::float "
             "AS seconds "
             "FROM ai_proxy.reservation r LEFT JOIN ai_proxy.process p ON p.id = r.process_id "
             "WHERE coalesce(p.leased_until, r.created_at + make_interval(secs => %(lease)s)) < now() "
+            "OR (r.process_id = %(process)s AND r.id <> ALL(%(running)s::uuid[]) "
+            "AND r.created_at + make_interval(secs => %(lease)s) < now()) "
             f"ORDER BY r.created_at LIMIT {REAPED_AT_ONCE}",
-            {"lease": lease_seconds},
+            {"process": process, "running": list(running), "lease": lease_seconds},
         )
 
     async def settle(self, call: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from common.idempotency import json_response
 from ..dependencies import Assist, Heartbeat
 from ..schemas import AssistAnswer, AssistRequest
 from ..service import AssistService, Exchange
-from ..service.assist import Job
+from ..service.assist import Answer, Job
 from ..service.exchange import GONE
 from .streams import Receive, Send, beating, put, watching
 
@@ -32,12 +32,15 @@ async def assist(body: AssistRequest, request: Request, service: Assist, heartbe
     """Work on a text or answer a question about it; with `stream` as Server-Sent Events, with `edit` as edits too."""
     job = await service.prepare(body)
     exchange = service.open(job)
-    if body.stream:
-        await exchange.__aenter__()
-        return AssistStream(service, job, exchange, heartbeat)
-    async with watching(request.receive, lambda: exchange.end(GONE)), exchange:
-        answer = "".join([part async for part in service.text(exchange)])
-        return json_response(service.finish(job, answer))
+    answer = Answer(exchange)
+    async with watching(request.receive, lambda: exchange.end(GONE)):
+        if body.stream:
+            await exchange.__aenter__()
+            return AssistStream(service, job, exchange, answer, heartbeat)
+        async with exchange:
+            async for _ in answer.parts():
+                pass
+    return json_response(service.finish(job, answer))
 
 
 def event(name: str, data: Any) -> bytes:
@@ -50,12 +53,13 @@ class AssistStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, service: AssistService, job: Job, exchange: Exchange, heartbeat: float) -> None:
+    def __init__(self, service: AssistService, job: Job, exchange: Exchange, answer: Answer, heartbeat: float) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._service = service
         self._job = job
         self._exchange = exchange
+        self._answer = answer
         self._heartbeat = heartbeat
 
     async def __call__(self, _scope: Any, receive: Receive, send: Send) -> None:
@@ -72,17 +76,15 @@ class AssistStream(Response):
             await self._exchange.__aexit__(None, None, None)
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
-        said: list[str] = []
         try:
-            async for part in self._service.text(self._exchange):
-                said.append(part)
+            async for part in self._answer.parts():
                 yield event("delta", {"text": part})
-            last = event("done", self._service.finish(self._job, "".join(said)))
+            await self._exchange.__aexit__(None, None, None)  # counted before it is said to be done
+            last = event("done", self._service.finish(self._job, self._answer))
         except ServiceError as error:
             await self._exchange.__aexit__(type(error), error, None)
             last = event("error", error.problem(telemetry.trace_id()))
         except BaseException as error:
             await asyncio.shield(self._exchange.__aexit__(type(error), error, None))
             raise
-        await self._exchange.__aexit__(None, None, None)  # counted before it is said to be done
         yield last

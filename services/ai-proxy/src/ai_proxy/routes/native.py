@@ -1,7 +1,8 @@
 """The providers' own formats, passed through: served without FastAPI's work for each request and each chunk."""
 
+import logging
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
@@ -12,6 +13,7 @@ from fastapi.routing import APIRoute
 
 from common import telemetry
 from common.dependencies import BEARER
+from common.edge import InternalError, described
 from common.errors import ServiceError, UnauthorizedError
 from common.platform import Platform
 
@@ -20,7 +22,10 @@ from ..domain.wires import ANTHROPIC, OPENAI, Operation, Wire
 from ..errors import OperationNotFoundError, PlaceInvalidError, RequestRefusedError, RequestTooLargeError
 from ..service import Ask, Caller, Exchange
 from ..service.exchange import GONE
+from ..service.intake import LARGE_BYTES
 from .streams import Message, Receive, Send, put, watching
+
+log = logging.getLogger(__name__)
 
 PREFIX: Final = "/v1/ai/"
 NEVER_AGAIN: Final = ("budget_exceeded", "ai_off", "model_not_allowed")
@@ -47,22 +52,28 @@ async def serve(wire: Wire, scope: Scope, receive: Receive, send: Send) -> None:
         started = True
         await send(message)
 
+    own: Resources = scope["app"].state.resources
     try:
-        ask = await _read(wire, scope, receive)
-        own: Resources = scope["app"].state.resources
-        exchange = own.exchanges.open(ask)
-        async with watching(receive, lambda: exchange.end(GONE)):
-            async with exchange:
-                await _answer(exchange, noted)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        with ExitStack() as reading:
+            exchange = own.exchanges.open(await _read(wire, scope, receive, reading))
+            async with watching(receive, lambda: exchange.end(GONE)):
+                async with exchange:
+                    reading.close()
+                    await _answer(exchange, noted)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
     except ServiceError as error:
         if started or (error.code == "call_ended" and isinstance(error.detail, str) and error.detail == GONE):
             return
         await _refuse(wire, error, send)
+    except Exception as error:
+        if started:
+            raise
+        log.error("unhandled error", extra={"fields": described(error, scope)})  # noqa: TRY400
+        await _refuse(wire, InternalError(), send)
 
 
 async def _answer(exchange: Exchange, send: Send) -> None:
-    headers = [(name.encode(), value.encode("latin-1")) for name, value in exchange.headers.items()]
+    headers = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in exchange.headers.items()]
     if not exchange.streamed:
         headers.append((b"content-length", str(len(exchange.body)).encode()))
     await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
@@ -84,15 +95,21 @@ async def _refuse(wire: Wire, error: ServiceError, send: Send) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def _read(wire: Wire, scope: Scope, receive: Receive) -> Ask:
-    """What is asked by whom. Raises `ServiceError`."""
+async def _read(wire: Wire, scope: Scope, receive: Receive, reading: ExitStack) -> Ask:
+    """What is asked by whom; `reading` holds its place among the requests that lie in memory. Raises `ServiceError`."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     caller = await _caller(scope, headers)
     operation = wire.operation(scope["method"], scope["path"].removeprefix(f"{PREFIX}{wire.name}/"))
     if operation is None:
         raise OperationNotFoundError
     own: Resources = scope["app"].state.resources
-    body = await _body(receive, own.body_limit) if operation.method == "POST" else {}
+    body: dict[str, Any] = {}
+    if operation.method == "POST":
+        reading.enter_context(own.intake.reading(caller.user_id))
+        data = await _data(receive, own.body_limit)
+        if len(data) > LARGE_BYTES:
+            reading.enter_context(own.intake.holding_large())
+        body = _parsed(data)
     place = await own.places.find(_id(headers, "x-workspace-id"), _id(headers, "x-document-id"))
     given = {name: headers.get(name) or default for name, default in wire.request_headers.items()}
     passed = {name: value for name, value in given.items() if value and value.isprintable()}
@@ -114,7 +131,7 @@ async def _caller(scope: Scope, headers: Headers) -> Caller:
     return Caller(principal, token)
 
 
-async def _body(receive: Receive, limit: int) -> dict[str, Any]:
+async def _data(receive: Receive, limit: int) -> bytes:
     parts, length, more = [], 0, True
     while more:
         message = await receive()
@@ -125,8 +142,12 @@ async def _body(receive: Receive, limit: int) -> dict[str, Any]:
         if length > limit:
             raise RequestTooLargeError(f"the limit is {limit} bytes")
         more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
     try:
-        body = orjson.loads(b"".join(parts))
+        body = orjson.loads(data)
     except orjson.JSONDecodeError:
         body = None
     if not isinstance(body, dict):
@@ -145,7 +166,10 @@ def _id(headers: Headers, name: str) -> UUID | None:
 def _query(operation: Operation, query: bytes) -> str:
     if not query or not operation.query:
         return ""
-    pairs = parse_qsl(query.decode("latin-1"), max_num_fields=20)
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), max_num_fields=20)
+    except ValueError:
+        raise RequestRefusedError("the query has too many fields") from None
     return urlencode([(name, value) for name, value in pairs if name in operation.query])
 
 

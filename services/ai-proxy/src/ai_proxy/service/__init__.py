@@ -3,6 +3,7 @@
 from .assist import AssistService
 from .budgets import BudgetService
 from .exchange import Ask, Exchange, Exchanges, Terms
+from .intake import Intake
 from .keys import KeyService
 from .meter import Caps, Meter
 from .places import Caller, Place, Places
@@ -16,6 +17,7 @@ __all__ = [
     "Caps",
     "Exchange",
     "Exchanges",
+    "Intake",
     "KeyService",
     "Meter",
     "Place",

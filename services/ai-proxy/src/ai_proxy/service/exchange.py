@@ -1,7 +1,7 @@
 """One call from beginning to end: reserved, asked, handed on as it comes, settled by what was counted."""
 
 import asyncio
-import re
+import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
@@ -17,9 +17,10 @@ from common.errors import ServiceError
 
 from ..domain.ledger import Amount
 from ..domain.prices import Usage
+from ..domain.reckoning import Sight, worst
 from ..domain.stripping import UsageStripper
 from ..domain.wires import Demand, Operation, Tally, Wire, dumped
-from ..domain.wires.wire import Rules
+from ..domain.wires.wire import BYTES_A_TOKEN, Rules
 from ..errors import (
     AnswerTooLongError,
     CallEndedError,
@@ -28,21 +29,25 @@ from ..errors import (
     ProviderError,
     ProviderRefusedKeyError,
     ProviderUnreachableError,
+    RequestRefusedError,
 )
 from ..providers.catalog import Catalog, Provider
 from ..providers.keyring import Keyring, Sealed
 from ..providers.line import AGENT, Call, Line, Target
-from .meter import UNSEEN_TOKENS_A_SECOND, Ending, Meter, Wanted
+from ..providers.masking import masked
+from .meter import Ending, Meter, Wanted
 from .places import Caller, Place, Places
+
+log = logging.getLogger(__name__)
 
 STREAM: Final = "text/event-stream"
 JSON: Final = "application/json"
 GONE: Final = "gone"
 PASSED_ON: Final = ("retry-after", "request-id", "openai-processing-ms")
 """Of the provider's headers: those that tell nothing of our account there."""
+DRAIN_SECONDS: Final = 20.0
+"""A process that is about to stop lets calls finish for so long; a little later the server cuts them off."""
 LONGEST_ERROR: Final = 64 * 1024
-_SECRETS: Final = re.compile(rb"\b(?:sk-|org-|proj_|user-)[\w*.-]{6,}")
-"""Parts of keys and names of accounts, as providers put them into messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +111,12 @@ class Exchange:
         self._usage: Usage | None = None
         self._begun = time.monotonic()
         self._first_byte: float | None = None
+        self._first_delta: float | None = None
+        self._draining: asyncio.TimerHandle | None = None
         self._outcome = "completed"
         self._registered: Any = None
         self._left = False
+        self._key = ""
         self.streamed = False
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -121,18 +129,12 @@ class Exchange:
         return self._ask.wire
 
     async def __aenter__(self) -> Self:
-        ask, own = self._ask, self._own
-        if ask.operation.priced:
-            self._demand = ask.wire.demand(ask.operation, dict(ask.body), Rules(shared=False))
-            self._provider = own.catalog.of_model(ask.wire, self._demand.model)
-        else:
-            dumped(dict(ask.body))
-            self._demand = Demand("", dict(ask.body), streamed=False, text_bytes=0, answer_tokens=0)
-            named = ask.body.get("model")
-            self._provider = own.catalog.of_model(ask.wire, named if isinstance(named, str) else "")
+        self._demand = self._demanded(Rules(shared=False))
+        self._provider = self._own.catalog.of_model(self.wire, self._demand.model)
         self._model = self._demand.model
-        self._price = own.catalog.prices.of(self._model)
-        self._reserved = await own.meter.reserve(ask.caller, ask.place, self._wanted())
+        self._price = self._own.catalog.prices.of(self._model)
+        self._wanted = self._want()
+        self._reserved = await self._own.meter.reserve(self._ask.caller, self._ask.place, self._wanted)
         try:
             await self._ask_provider()
         except BaseException as error:
@@ -140,24 +142,26 @@ class Exchange:
             raise
         return self
 
-    def _wanted(self) -> Wanted:
-        demand, ask = self._demand, self._ask
-        fallback = self._own.catalog.fallback(self._provider, demand.model)
-        models = [demand.model, *([fallback[1]] if fallback else [])] if ask.operation.priced else []
-        worst = Amount()
-        for price in self._own.catalog.dearest(models):
-            read, written = demand.input_bound(price), demand.output_bound(price)
-            money = price.worst(read, written, caches=demand.caches)
-            worst = Amount(max(worst.tokens, read + written), max(worst.micro_usd, money))
-        return Wanted(
-            self._provider.name,
-            models,
-            ask.label or ask.operation.name,
-            demand.streamed,
-            worst,
-            demand.input_estimate(self._price) if models else 0,
-            demand.output_bound(self._price) if models else 0,
-        )
+    def _demanded(self, rules: Rules, model: str | None = None) -> Demand:
+        """What is asked for, of another model if one is given. Raises `RequestRefusedError`."""
+        ask = self._ask
+        if ask.operation.method != "POST":
+            return Demand("", {}, streamed=False, text_bytes=0, answer_tokens=0)
+        return ask.wire.demand(ask.operation, {**ask.body, **({"model": model} if model else {})}, rules)
+
+    def _want(self) -> Wanted:
+        """Raises `RequestRefusedError` for a model of which nobody knows what it costs."""
+        demand, priced = self._demand, self._ask.operation.priced
+        fallback = self._fallback()
+        models = [one for one in (demand.model, fallback and fallback[1]) if one]
+        label = self._ask.label or self._ask.operation.name
+        if not priced:
+            return Wanted(self._provider.name, models, label, demand.streamed, Amount(), 0, 0)
+        if dark := [model for model in models if not self._own.catalog.prices.priced(model)]:
+            raise RequestRefusedError(f"model: nobody has said here what {dark[0][:100]} costs")
+        most = worst(demand, self._own.catalog.dearest(models))
+        bounds = demand.input_estimate(self._price), demand.output_bound(self._price)
+        return Wanted(self._provider.name, models, label, demand.streamed, most, *bounds)
 
     async def _ask_provider(self) -> None:
         reserved = self._reserved
@@ -165,13 +169,13 @@ class Exchange:
         if reserved.ciphertext is not None and reserved.wrapped_key is not None:
             sealed = Sealed(reserved.wrapped_key, reserved.ciphertext)
             key = await self._own.keyring.open(sealed, f"{reserved.key_owner}:{self._provider.name}")
-        if self._ask.operation.priced:
-            rules = Rules(self._provider.stream_usage, shared=reserved.ciphertext is None)
-            self._demand = self._ask.wire.demand(self._ask.operation, dict(self._ask.body), rules)
+        self._demand = self._demanded(Rules(self._provider.stream_usage, shared=reserved.ciphertext is None))
+        self._tally.answers = self._demand.answers
         self._register()
-        self._own.meter.watch(reserved, self._seen)
+        self._own.meter.watch(reserved, lambda: self._sight().written)
         await self._open(key)
         self._first_byte = time.monotonic()
+        self._ask, self._demand = replace(self._ask, body={}), replace(self._demand, body={})  # they can be large
         await self._take()
 
     def _register(self) -> None:
@@ -186,11 +190,15 @@ class Exchange:
         connection = OpenConnection(ask.caller.principal, subjects, allowed, self.end)
         self._registered = self._own.connections.registered(connection)
         self._registered.__enter__()
+        if self._own.connections.ended(connection):  # before there was anything to end
+            self.end(SESSION_REVOKED)
 
     def end(self, why: str) -> None:
-        """Break it off: the provider's line is closed at once. A process that is about to stop lets it finish."""
+        """Break it off: the provider's line is closed at once. A process that is about to stop waits for a while."""
         if why != DRAINING:
             self._call.end(why)
+        elif self._draining is None:
+            self._draining = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._call.end, why)
 
     async def _open(self, key: str) -> None:
         """Ask, or whoever is asked instead. Raises `ProviderError`."""
@@ -204,14 +212,14 @@ class Exchange:
         if failed and self._fallback() and self._reserved.ciphertext is None:
             self._provider, self._model = self._fallback()  # type: ignore[misc]
             self._price = self._own.catalog.prices.of(self._model)
-            self._demand = replace(self._demand, body={**self._demand.body, "model": self._model})
+            self._demand = self._demanded(Rules(self._provider.stream_usage), self._model)
             await self._call.open(self._target(self._provider, self._provider.key))
 
     def _fallback(self) -> tuple[Provider, str] | None:
         return self._own.catalog.fallback(self._provider, self._model) if self._ask.operation.priced else None
 
     def _target(self, provider: Provider, key: str) -> Target:
-        ask = self._ask
+        ask, self._key = self._ask, key
         headers = {
             "User-Agent": AGENT,
             "Accept": STREAM if self._demand.streamed else JSON,
@@ -247,6 +255,8 @@ class Exchange:
             raise ProviderBrokenError("its answer is of another kind")
         self.headers["content-type"] = JSON
         self.body = await self._read_whole(self._own.terms.answer_limit)
+        if not self._ask.operation.priced:
+            self.body = masked(self.body, self._key)
         self._usage = self._ask.wire.usage(_object(self.body))
 
     async def _read_whole(self, limit: int) -> bytes:
@@ -266,7 +276,7 @@ class Exchange:
         if kind != JSON or "error" not in _object(body):
             raise ProviderBrokenError(f"it answered {self.status}")
         self.headers["content-type"] = JSON
-        self.body = _SECRETS.sub(b"***", body)
+        self.body = masked(body, self._key)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """A streamed answer as it comes; what goes wrong on the way is its last event."""
@@ -292,6 +302,8 @@ class Exchange:
             if length > self._own.terms.answer_limit:
                 raise AnswerTooLongError
             self._tally.feed(chunk)
+            if self._first_delta is None and self._tally.deltas:
+                self._first_delta = time.monotonic()
             if stripper is None:
                 yield chunk
             elif whole := stripper.feed(chunk):
@@ -300,7 +312,9 @@ class Exchange:
             yield rest
         self._tally.feed(b"\n")  # the last line may lack its end
         self._tally.fold()
-        if not self._tally.finished:
+        if self._tally.failed:  # the provider has said so itself
+            self._outcome = "failed"
+        elif not self._tally.finished:
             raise ProviderBrokenError("its answer ended in the middle")
 
     async def _next(self) -> bytes:
@@ -333,48 +347,45 @@ class Exchange:
             self._outcome = "aborted"
         if self._call.ended == SESSION_REVOKED:
             self._outcome = "revoked"
+        if self._draining is not None:
+            self._draining.cancel()
         await self._call.__aexit__()
         if self._registered is not None:
             self._registered.__exit__(None, None, None)
         # Counted even if this task is being cancelled: the client may go while the last byte is written.
-        await asyncio.shield(asyncio.ensure_future(self._own.meter.settle(self._reserved, self._ending())))
+        await asyncio.shield(asyncio.ensure_future(self._settle()))
 
-    def _seen(self) -> int:
-        self._tally.fold()
-        return self._tally.seen_tokens
+    async def _settle(self) -> None:
+        try:
+            ending = self._ending()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the call is counted
+            log.warning("nobody can tell what a call used", extra={"fields": {"cause": type(error).__name__}})
+            self._own.meter.lose(self._reserved)
+            return
+        if ending.usage.total > self._wanted.worst.tokens:
+            fields = {"provider": ending.provider, "model": ending.model, "tokens": ending.usage.total}
+            log.warning("a call used more than it could", extra={"fields": fields})
+        await self._own.meter.settle(self._reserved, ending)
 
     def _ending(self) -> Ending:
         usage, estimated = self._used()
-        now = time.monotonic()
         return Ending(
-            self._provider.name,
-            self._model,
-            usage,
-            self._outcome,
-            estimated,
-            self.status or None,
+            self._provider.name, self._model, usage, self._outcome, estimated, self.status or None,
             int((self._first_byte - self._begun) * 1000) if self._first_byte else None,
-            int((now - self._begun) * 1000),
-        )
+            int((time.monotonic() - self._begun) * 1000),
+        )  # fmt: skip
 
     def _used(self) -> tuple[Usage, bool]:
         """What is counted, and whether that is an estimate."""
         if not self._ask.operation.priced or self.status >= 400 or not self._call.asked:  # noqa: PLR2004
             return Usage(), False
-        self._tally.fold()
-        told = self._usage or self._tally.usage
-        if told and self._outcome == "completed":
-            return told, False
-        written = min(self._unseen() or self._tally.seen_tokens, self._demand.output_bound(self._price))
-        if told:  # the input is exact; of the answer at least as much as was seen
-            return replace(told, output=max(told.output, written)), True
-        return Usage(input=self._demand.input_estimate(self._price), output=written), True
+        return self._sight().used(self._usage or self._tally.usage, completed=self._outcome == "completed")
 
-    def _unseen(self) -> int:
-        """Of an answer that was to come as a whole: what can have been written of it meanwhile."""
-        if self.streamed or self._demand.streamed or self._usage:
-            return 0
-        return int((time.monotonic() - self._begun) * UNSEEN_TOKENS_A_SECOND)
+    def _sight(self) -> Sight:
+        self._tally.fold()
+        seen = self._tally.seen_tokens if self.streamed else len(self.body) // BYTES_A_TOKEN
+        dark = (self._first_delta or time.monotonic()) - self._begun
+        return Sight(self._demand, self._price, self.streamed, seen, dark)
 
 
 def _object(body: bytes) -> dict[str, Any]:

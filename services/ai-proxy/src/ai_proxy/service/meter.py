@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, NoReturn
@@ -32,8 +33,8 @@ from .places import Caller, Place, Places
 log = logging.getLogger(__name__)
 
 BEATS_A_LEASE: Final = 10
-UNSEEN_TOKENS_A_SECOND: Final = 100
-"""What a model writes, about: for an answer that was to come as a whole, and that nobody has seen."""
+LOOKED_AT_ONCE: Final = 16
+"""Calls whose streams are read before anything else of this process has its turn."""
 RETRY_SECONDS: Final = 3600
 REMEMBERED_USERS: Final = 10_000
 REMEMBERED_SECONDS: Final = 30.0
@@ -117,6 +118,9 @@ class Meter:
         self._caps = caps
         self._process = uuid7()
         self._running: dict[UUID, Callable[[], int]] = {}
+        self._beat_at: float | None = None
+        self._steady_since = 0.0
+        """Since when this process has beaten without a gap that is longer than a lease."""
         self._unsettled: dict[UUID, tuple[Reserved, Ending]] = {}
         self._personal: dict[UUID, float] = {}
         """Users known to have no only workspace, which calls without a place would be for, and until when."""
@@ -171,19 +175,38 @@ class Meter:
         async with self._database.transaction(caller.user_id) as transaction:
             return {**await LedgerRepository(transaction).reserve(call), "id": id_}
 
-    def watch(self, reserved: Reserved, seen_tokens: Callable[[], int]) -> None:
-        """Note with every beat how much of the answer was seen, for the case that this process dies."""
-        self._running[reserved.id] = seen_tokens
+    def watch(self, reserved: Reserved, written: Callable[[], int]) -> None:
+        """Note with every beat how many tokens the answer has by now, for the case that this process dies."""
+        self._running[reserved.id] = written
+
+    def lose(self, reserved: Reserved) -> None:
+        """Nobody can tell what it used: it is counted as a dead process's calls are."""
+        self._running.pop(reserved.id, None)
 
     async def settle(self, reserved: Reserved, ending: Ending) -> None:
         """Count a call; if that cannot be done now, it is as soon as it can."""
-        try:
-            async with self._database.transaction() as transaction:
-                await LedgerRepository(transaction).settle(self._columns(reserved, ending))
-        except DatabaseUnavailableError:
+        counted = False
+        with suppress(DatabaseUnavailableError):
+            counted = await self._count(self._database, LedgerRepository, reserved, ending)
+        if counted:
+            self._running.pop(reserved.id, None)
+        else:
             self._unsettled[reserved.id] = reserved, ending
-            return
-        self._running.pop(reserved.id, None)
+            self._running[reserved.id] = lambda: ending.usage.output
+
+    async def _count(
+        self, database: Database, repository: type[LedgerRepository | WorkerRepository], call: Reserved, ending: Ending
+    ) -> bool:
+        """Whether it is counted, now or before; what hinders it hinders no other. Raises `DatabaseUnavailableError`."""
+        try:
+            async with database.transaction() as transaction:
+                await repository(transaction).settle(self._columns(call, ending))
+        except DatabaseUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is tried again, whatever it was
+            log.warning("a call is not counted yet", extra={"fields": {"cause": type(error).__name__}})
+            return False
+        return True
 
     def _columns(self, call: Reserved, ending: Ending) -> dict[str, Any]:
         usage = ending.usage
@@ -205,29 +228,52 @@ class Meter:
                 await self.reap()
             except DatabaseUnavailableError as error:
                 log.info("no beat", extra={"fields": {"cause": str(error)}})
+            except Exception:
+                log.exception("no beat")
             await asyncio.sleep(self._caps.lease_seconds / BEATS_A_LEASE)
 
     async def beat(self) -> None:
         """Say that this process lives, and how far its calls are. Raises `DatabaseUnavailableError`."""
-        seen = [(id_, tokens) for id_, look in self._running.items() if (tokens := look())]
+        written = await self._look()
         async with self._worker.transaction() as transaction:
-            await WorkerRepository(transaction).beat(self._process, self._caps.lease_seconds, seen)
+            await WorkerRepository(transaction).beat(self._process, self._caps.lease_seconds, written)
+        now = time.monotonic()
+        if self._beat_at is None or now - self._beat_at > self._caps.lease_seconds:
+            self._steady_since = now
+        self._beat_at = now
         for id_, (call, ending) in list(self._unsettled.items()):
-            async with self._worker.transaction() as transaction:
-                await WorkerRepository(transaction).settle(self._columns(call, ending))
-            del self._unsettled[id_]
-            self._running.pop(id_, None)
+            if await self._count(self._worker, WorkerRepository, call, ending):
+                del self._unsettled[id_]
+                self._running.pop(id_, None)
+
+    async def _look(self) -> list[tuple[UUID, int]]:
+        """How many tokens each answer has; of a call that cannot be read, what was known before."""
+        found = []
+        for turn, (id_, written) in enumerate(list(self._running.items()), start=1):
+            with suppress(Exception):  # as it ends, that comes to light
+                if tokens := written():
+                    found.append((id_, tokens))
+            if turn % LOOKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return found
 
     async def reap(self) -> int:
-        """Count the calls of dead processes; how many there were. Raises `DatabaseUnavailableError`."""
+        """Count the calls of dead processes, and those nobody here knows; how many. Raises `DatabaseUnavailableError`.
+
+        After an outage of the database every lease has run out: nobody is thought dead until all have had time to beat.
+        """
+        if self._beat_at is None or time.monotonic() - self._steady_since < self._caps.lease_seconds:
+            return 0
         async with self._worker.transaction() as transaction:
-            abandoned = await WorkerRepository(transaction).abandoned(self._caps.lease_seconds)
+            abandoned = await WorkerRepository(transaction).abandoned(
+                self._process, list(self._running), self._caps.lease_seconds
+            )
+        counted = 0
         for call in abandoned:
-            async with self._worker.transaction() as transaction:
-                await WorkerRepository(transaction).settle(self._columns(_reserved(call), _crashed(call)))
-        if abandoned:
-            log.warning("calls of a dead process counted", extra={"fields": {"calls": len(abandoned)}})
-        return len(abandoned)
+            counted += await self._count(self._worker, WorkerRepository, _reserved(call), _crashed(call))
+        if counted:
+            log.warning("calls nobody carries on were counted", extra={"fields": {"calls": counted}})
+        return counted
 
 
 def _nothing() -> int:
@@ -240,10 +286,8 @@ def _reserved(call: Row) -> Reserved:
 
 
 def _crashed(call: Row) -> Ending:
-    """What a stream was seen to say is counted; of an answer nobody saw, as much as time allowed."""
-    unseen = 0 if call["streamed"] else int(call["seconds"] * UNSEEN_TOKENS_A_SECOND)
-    written = min(max(call["seen_tokens"], unseen), call["output_tokens"])
-    usage = Usage(input=call["input_tokens"], output=written)
+    """What the answer had by the last beat is counted."""
+    usage = Usage(input=call["input_tokens"], output=min(call["seen_tokens"], call["output_tokens"]))
     return Ending(
         call["provider"], call["model"], usage, "crashed", estimated=True, total_ms=int(call["seconds"] * 1000)
     )

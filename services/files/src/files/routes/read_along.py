@@ -25,7 +25,7 @@ class TextsWanted(RequestBody):
 
 @router.post("/texts")
 async def read_texts(body: TextsWanted, contexts: ReadAlong) -> Response:
-    """Their text page by page, in the order asked for; `problem`: why there is none."""
+    """Their text page by page, in the order asked for, and whose they are; `problem`: why there is none."""
     files = []
     for id_ in body.ids:
         try:
@@ -34,5 +34,10 @@ async def read_texts(body: TextsWanted, contexts: ReadAlong) -> Response:
             files.append({"id": id_, "name": "", "pages": [], "truncated": False, "problem": error.code})
             continue
         told = [{"number": page["number"], "text": page["content"]} for page in pages]
-        files.append({"id": id_, "name": file["name"], "pages": told, "truncated": more, "problem": None})
+        files.append(
+            {
+                "id": id_, "workspace_id": file["workspace_id"], "name": file["name"], "pages": told,
+                "truncated": more, "problem": None,
+            }
+        )  # fmt: skip
     return json_response({"files": files})

@@ -8,7 +8,7 @@ import orjson
 
 from ...errors import RequestRefusedError
 from ..prices import Usage
-from .wire import Demand, Json, Operation, Rules, Wire, dumped, whole
+from .wire import Demand, Json, Operation, Rules, Wire, dumped, highest, known, whole
 
 _MESSAGES: Final = Operation("messages", "POST", "messages", query=("beta",))
 _COUNT: Final = Operation("count_tokens", "POST", "messages/count_tokens", priced=False, query=("beta",))
@@ -19,7 +19,12 @@ VERSION: Final = "2023-06-01"
 """Of the API, for callers that name none."""
 CLIENT_TOOLS: Final = re.compile(r"(custom|(bash|text_editor|computer|memory)_\d{8})")
 """Tools the client carries out. Those of the provider cost what no count of tokens says."""
-PRICED_APART: Final = ("speed", "container", "mcp_servers", "inference_geo")
+FIELDS: Final = frozenset((
+    "model", "messages", "max_tokens", "cache_control", "context_management", "metadata", "output_config",
+    "output_format", "service_tier", "stop_sequences", "stream", "system", "temperature", "thinking", "tool_choice",
+    "tools", "top_k", "top_p",
+))  # fmt: skip
+"""What bounds of a call can be read from; with others it could cost more."""
 
 
 def _blocks(content: Any) -> Iterator[Json]:
@@ -49,11 +54,20 @@ def _hidden(block: Json) -> int:
     return len(data) if source.get("type") == "base64" and isinstance(data, str) else 0
 
 
+def _at_provider(block: Json) -> bool:
+    return _source(block).get("type") == "file" or block.get("type") == "container_upload"
+
+
+def _only_clears(management: Any) -> bool:
+    """Whether what it does to the context is no work of a model."""
+    edits = management.get("edits") if isinstance(management, dict) else ()
+    return management is None or all(
+        isinstance(edit, dict) and str(edit.get("type")).startswith("clear_") for edit in edits or ()
+    )
+
+
 def _refuse(body: Json, rules: Rules) -> None:
     """Raises `RequestRefusedError` for what cannot be counted, or would be shared with others."""
-    for name in PRICED_APART:
-        if body.get(name) is not None:
-            raise RequestRefusedError(f"{name}: cannot be used through this proxy")
     if body.get("service_tier") not in (None, "auto", "standard_only"):
         raise RequestRefusedError("service_tier: this one has prices of its own")
     tools = body.get("tools")
@@ -61,8 +75,15 @@ def _refuse(body: Json, rules: Rules) -> None:
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind is not None and not (isinstance(kind, str) and CLIENT_TOOLS.fullmatch(kind)):
             raise RequestRefusedError("tools: the provider's own tools cannot be used through this proxy")
-    if rules.shared and any(_source(block).get("type") == "file" for block in _every_block(body)):
+    if not _only_clears(body.get("context_management")):
+        raise RequestRefusedError("context_management: only edits that clear can be used through this proxy")
+    if rules.shared and any(map(_at_provider, _every_block(body))):
         raise RequestRefusedError("source: files at the provider need a key of your own")
+
+
+def _opaque(block: Json) -> bool:
+    """Whether nothing bounds its tokens."""
+    return _at_provider(block) or (block.get("type") == "document" and _source(block).get("type") != "text")
 
 
 def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
@@ -70,6 +91,7 @@ def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
     model = body.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= 200:  # noqa: PLR2004
         raise RequestRefusedError("model: name one")
+    body = known(body, FIELDS)
     _refuse(body, rules)
     body = {name: value for name, value in body.items() if name != "metadata"}  # it says who asks, and nothing else
     blocks = list(_every_block(body))
@@ -80,20 +102,23 @@ def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
         streamed=operation is _MESSAGES and body.get("stream") is True,
         text_bytes=max(0, len(whole_body) - sum(map(_hidden, blocks))),
         images=sum(block.get("type") == "image" for block in blocks),
-        opaque=any(block.get("type") == "document" and _source(block).get("type") != "text" for block in blocks),
+        opaque=any(map(_opaque, blocks)),
         tools=bool(body.get("tools")),
         caches=b'"cache_control"' in whole_body,
-        answer_tokens=whole(body.get("max_tokens")) if operation is _MESSAGES else 0,
+        answer_tokens=highest(body.get("max_tokens")) if operation is _MESSAGES else 0,
     )
 
 
-def usage(answer: Json) -> Usage | None:
+def told(answer: Json) -> Json | None:
     """What an answer, or an event of one, says it used."""
     if isinstance(inner := answer.get("message"), dict):  # of `message_start`
         answer = inner
-    told = answer.get("usage")
-    if not isinstance(told, dict):
-        return None
+    found = answer.get("usage")
+    return found if isinstance(found, dict) else None
+
+
+def counted(told: Json) -> Usage:
+    """What that is in tokens."""
     lasting = told.get("cache_creation")
     hour = (whole(lasting.get("ephemeral_1h_input_tokens"), 0) or 0) if isinstance(lasting, dict) else 0
     written = whole(told.get("cache_creation_input_tokens"), 0) or 0
@@ -139,10 +164,12 @@ ANTHROPIC = Wire(
     request_headers={"anthropic-version": VERSION, "anthropic-beta": None},
     credentials=lambda key: {"x-api-key": key},
     demand=demand,
-    usage=usage,
+    told=told,
+    counted=counted,
     text=text,
     said=said,
-    terminal=re.compile(rb'"type": ?"(message_stop|error)"'),
+    ends=lambda event: int(event.get("type") == "message_stop"),
+    failed=lambda event: event.get("type") == "error",
     error=error,
     error_event=lambda body: b"event: error\ndata: " + orjson.dumps(body) + b"\n\n",
 )

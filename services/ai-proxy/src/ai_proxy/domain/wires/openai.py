@@ -1,6 +1,5 @@
 """OpenAI's format: chat completions, responses, embeddings."""
 
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -8,7 +7,7 @@ import orjson
 
 from ...errors import RequestRefusedError
 from ..prices import Usage
-from .wire import Demand, Json, Operation, Rules, Wire, dumped, whole
+from .wire import Demand, Json, Operation, Rules, Wire, dumped, highest, known, whole
 
 _CHAT: Final = Operation("chat", "POST", "chat/completions")
 _RESPONSES: Final = Operation("responses", "POST", "responses")
@@ -18,6 +17,23 @@ _OPERATIONS: Final = {(one.method, one.path): one for one in (_CHAT, _RESPONSES,
 
 CLIENT_TOOLS: Final = ("function", "custom")
 """Tools the client carries out. Those of the provider cost what no count of tokens says."""
+FIELDS: Final = {
+    _CHAT: frozenset((
+        "model", "messages", "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+        "max_completion_tokens", "max_tokens", "metadata", "modalities", "n", "parallel_tool_calls", "prediction",
+        "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "response_format",
+        "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options", "temperature",
+        "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity",
+    )),
+    _RESPONSES: frozenset((
+        "model", "input", "background", "conversation", "include", "instructions", "max_output_tokens",
+        "max_tool_calls", "metadata", "parallel_tool_calls", "previous_response_id", "prompt", "prompt_cache_key",
+        "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "store", "stream",
+        "stream_options", "temperature", "text", "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user",
+    )),
+    _EMBEDDINGS: frozenset(("model", "input", "dimensions", "encoding_format", "user")),
+}  # fmt: skip
+"""What bounds of a call can be read from; with others it could cost more."""
 STATE: Final = ("previous_response_id", "conversation", "prompt")
 """Refers to what lies at the provider, where everybody who uses the same key has access to it."""
 _DATA: Final = {"image_url": "url", "input_audio": "data", "file": "file_data"}
@@ -33,13 +49,14 @@ def _parts(body: Json) -> Iterator[Json]:
                 yield entry
                 for inner in ("content", "output"):
                     parts = entry.get(inner)
-                    yield from (part for part in (parts if isinstance(parts, list) else ()) if isinstance(part, dict))
+                    parts = parts if isinstance(parts, list) else [parts]
+                    yield from (part for part in parts if isinstance(part, dict))
 
 
 def _media(part: Json) -> tuple[int, bool, bool]:
     """Bytes of a part that are no text, whether it is an image, whether nothing bounds its tokens."""
     kind = part.get("type")
-    if kind in ("image_url", "input_image"):
+    if kind in ("image_url", "input_image", "computer_screenshot"):
         place = part.get("image_url")
         url = place.get("url") if isinstance(place, dict) else place
         return (len(url) if isinstance(url, str) else 0), True, False
@@ -47,7 +64,15 @@ def _media(part: Json) -> tuple[int, bool, bool]:
         inner = part.get(kind)
         data = inner.get(_DATA[kind]) if isinstance(inner, dict) and kind in _DATA else part.get("file_data")
         return (len(data) if isinstance(data, str) else 0), False, True
-    return 0, False, False
+    return 0, False, _refers(part)
+
+
+def _refers(part: Json) -> bool:
+    """Whether it is there by its id only: a file, an item, an answer that was spoken."""
+    bare = part.get("type") is None and "role" not in part and "id" in part
+    named = ((part, "file_id"), (part.get("file"), "file_id"), (part.get("audio"), "id"))
+    found = any(isinstance(inner, dict) and inner.get(name) is not None for inner, name in named)
+    return bare or found or part.get("type") == "item_reference"
 
 
 def _refuse(body: Json, rules: Rules) -> None:
@@ -58,29 +83,39 @@ def _refuse(body: Json, rules: Rules) -> None:
     for tool in tools if isinstance(tools, list) else ():
         if isinstance(tool, dict) and tool.get("type") not in CLIENT_TOOLS:
             raise RequestRefusedError(f"tools: only {' and '.join(CLIENT_TOOLS)} tools can be used through this proxy")
-    if body.get("web_search_options") is not None:
-        raise RequestRefusedError("web_search_options: the provider's own tools cannot be used through this proxy")
     if body.get("service_tier") not in (None, "auto", "default", "flex"):
         raise RequestRefusedError("service_tier: this one has prices of its own")
     if rules.shared:
         for name in STATE:
             if body.get(name) is not None:
                 raise RequestRefusedError(f"{name}: state at the provider needs a key of your own")
-        if any(isinstance(part.get("file"), dict) and part["file"].get("file_id") for part in _parts(body)) or any(
-            part.get("file_id") for part in _parts(body)
-        ):
-            raise RequestRefusedError("file_id: files at the provider need a key of your own")
+        if any(map(_refers, _parts(body))):
+            raise RequestRefusedError("file_id: what lies at the provider needs a key of your own")
 
 
 def _without_caller(operation: Operation, body: Json, rules: Rules) -> Json:
     """Leave out who asks; with a shared key nothing is kept at the provider either."""
-    body = {name: value for name, value in body.items() if name not in ("user", "safety_identifier")}
-    if operation is _RESPONSES and rules.shared:
-        body["store"] = False
-    elif operation is _CHAT and rules.shared:
-        body.pop("store", None)
-        body.pop("metadata", None)
-    return body
+    names = ("user", "safety_identifier", *(("store", "metadata") if rules.shared else ()))
+    body = {name: value for name, value in body.items() if name not in names}
+    return {**body, "store": False} if operation is _RESPONSES and rules.shared else body
+
+
+def _answers(operation: Operation, body: Json) -> int:
+    """How many are asked for. Raises `RequestRefusedError` for what servers may each take in another way."""
+    given = body.get("n")
+    if operation is not _CHAT or given is None:
+        return 1
+    count = whole(given)
+    if not count or count > MOST_ANSWERS:
+        raise RequestRefusedError(f"n: a whole number from 1 to {MOST_ANSWERS}")
+    return count
+
+
+def _answer_tokens(operation: Operation, body: Json) -> int | None:
+    if operation is _EMBEDDINGS:
+        return 0
+    names = ("max_output_tokens",) if operation is _RESPONSES else ("max_completion_tokens", "max_tokens")
+    return highest(*(body.get(name) for name in names))
 
 
 def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
@@ -88,6 +123,7 @@ def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
     model = body.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= 200:  # noqa: PLR2004
         raise RequestRefusedError("model: name one")
+    body = known(body, FIELDS[operation])
     _refuse(body, rules)
     body = _without_caller(operation, body, rules)
     media = [_media(part) for part in _parts(body)]
@@ -98,8 +134,6 @@ def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
     length = len(dumped(body))
     if strips:
         body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-    limit = body.get("max_output_tokens") if operation is _RESPONSES else body.get("max_completion_tokens")
-    limit = body.get("max_tokens") if limit is None else limit
     return Demand(
         model=model,
         body=body,
@@ -107,21 +141,25 @@ def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
         text_bytes=max(0, length - sum(hidden for hidden, _, _ in media)),
         images=sum(image for _, image, _ in media),
         opaque=any(opaque for _, _, opaque in media) or any(body.get(name) is not None for name in STATE),
+        batched=operation is _EMBEDDINGS,
         tools=bool(body.get("tools") or body.get("functions")),
-        answer_tokens=0 if operation is _EMBEDDINGS else whole(limit),
-        answers=min(max(whole(body.get("n"), 1) or 1, 1), MOST_ANSWERS) if operation is _CHAT else 1,
+        answer_tokens=_answer_tokens(operation, body),
+        answers=_answers(operation, body),
         foretold=len(dumped({"content": body["prediction"]})) if body.get("prediction") else 0,
         strips_usage=strips,
     )
 
 
-def usage(answer: Json) -> Usage | None:
+def told(answer: Json) -> Json | None:
     """What an answer, or an event of one, says it used."""
     if isinstance(inner := answer.get("response"), dict):  # the events of `responses` wrap it
         answer = inner
-    told = answer.get("usage")
-    if not isinstance(told, dict):
-        return None
+    found = answer.get("usage")
+    return found if isinstance(found, dict) else None
+
+
+def counted(told: Json) -> Usage:
+    """What that is in tokens."""
     read = whole(told.get("prompt_tokens", told.get("input_tokens")), 0) or 0
     details = told.get("prompt_tokens_details") or told.get("input_tokens_details")
     cached = (whole(details.get("cached_tokens"), 0) or 0) if isinstance(details, dict) else 0
@@ -154,6 +192,20 @@ def _strings(part: Json) -> list[str]:
     return [value for value in part.values() if isinstance(value, str)]
 
 
+def ends(event: Json) -> int:
+    """How many of the answers asked for an event ends."""
+    if event.get("type") in ("response.completed", "response.incomplete"):
+        return 1
+    choices = event.get("choices")
+    found = choices if isinstance(choices, list) else ()
+    return sum(isinstance(one, dict) and isinstance(one.get("finish_reason"), str) for one in found)
+
+
+def failed(event: Json) -> bool:
+    """Whether it says that the provider could not go on."""
+    return event.get("type") in ("error", "response.failed") or bool(event.get("error"))
+
+
 def said(event: Json) -> str:
     """What an event of a chat adds to the text."""
     choices = event.get("choices")
@@ -179,13 +231,12 @@ OPENAI = Wire(
     request_headers={},
     credentials=lambda key: {"Authorization": f"Bearer {key}"},
     demand=demand,
-    usage=usage,
+    told=told,
+    counted=counted,
     text=text,
     said=said,
-    terminal=re.compile(
-        rb'data: ?\[DONE\]|"finish_reason": ?"|"type": ?"response\.(completed|incomplete|failed)"|^data: ?{"error"',
-        re.MULTILINE,
-    ),
+    ends=ends,
+    failed=failed,
     error=error,
     error_event=lambda body: b"data: " + orjson.dumps(body) + b"\n\n",
 )

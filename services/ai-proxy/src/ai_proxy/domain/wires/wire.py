@@ -20,6 +20,7 @@ FOLD_BYTES: Final = 256 * 1024
 EVENT_BYTES: Final = 8 * 1024 * 1024
 """A longer event is no event."""
 
+_DONE: Final = re.compile(rb"^data: ?\[DONE\]", re.MULTILINE)
 _MODEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9:_-]|\.(?!\.)){0,99}")
 
 Json = dict[str, Any]
@@ -40,7 +41,8 @@ class Operation:
 class Demand:
     """What a request asks for. `text_bytes` and `images` bound its input, `opaque` says nothing does but the model.
 
-    `answer_tokens`: asked for at most, None: the model's most; `answers` of them, and `foretold` tokens more.
+    `batched`: each part of the input has the model's context to itself, so that the whole can be longer.
+    `answer_tokens`: asked for at most, None: the model's most; `answers` of them, and `foretold` tokens more of each.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Demand:
     text_bytes: int
     images: int = 0
     opaque: bool = False
+    batched: bool = False
     tools: bool = False
     caches: bool = False
     answer_tokens: int | None = None
@@ -60,16 +63,20 @@ class Demand:
     def input_bound(self, price: Price) -> int:
         """Tokens it has at most."""
         most = self.text_bytes + self.images * price.image + FRAME_TOKENS + (TOOLS_TOKENS if self.tools else 0)
-        return price.context if self.opaque else min(most, max(price.context, 1))
+        return price.context if self.opaque else self._within(most, price)
 
     def input_estimate(self, price: Price) -> int:
         """Tokens it has, about."""
-        return min(math.ceil(self.text_bytes / BYTES_A_TOKEN) + self.images * price.image // 4, price.context)
+        about = math.ceil(self.text_bytes / BYTES_A_TOKEN) + self.images * price.image // 4
+        return price.context if self.opaque else self._within(about, price)
+
+    def _within(self, tokens: int, price: Price) -> int:
+        return tokens if self.batched else min(tokens, max(price.context, 1))
 
     def output_bound(self, price: Price) -> int:
         """Tokens of the answer at most."""
         most = price.answer if self.answer_tokens is None else self.answer_tokens
-        return most * self.answers + self.foretold
+        return (most + self.foretold) * self.answers
 
 
 @dataclass(frozen=True)
@@ -82,12 +89,22 @@ class Wire:
     """Of the caller's headers those passed on, with what is sent if there is none."""
     credentials: Callable[[str], Mapping[str, str]]
     demand: Callable[[Operation, Json, "Rules"], Demand]
-    usage: Callable[[Json], Usage | None]
+    told: Callable[[Json], Json | None]
+    """What an answer, or an event of one, says it used; later events leave out what earlier ones said."""
+    counted: Callable[[Json], Usage]
     text: Callable[[Json], str]
     said: Callable[[Json], str]
-    terminal: re.Pattern[bytes]
+    ends: Callable[[Json], int]
+    """How many of the answers asked for an event ends."""
+    failed: Callable[[Json], bool]
+    """Whether an event says that the provider could not go on."""
     error: Callable[[int, str, str, str], Json]
     error_event: Callable[[Json], bytes]
+
+    def usage(self, answer: Json) -> Usage | None:
+        """What a whole answer says it used."""
+        told = self.told(answer)
+        return None if told is None else self.counted(told)
 
     def operation(self, method: str, path: str) -> Operation | None:
         """What a path below ours means, None if it is none of those allowed."""
@@ -117,17 +134,21 @@ class Tally:
         self._chunks: list[bytes] = []
         self._held = 0
         self._rest = b""
-        self._found: dict[str, int] = {}
+        self._told: Json = {}
+        self._ends = 0
+        self._done = False
+        self.answers = 1
+        """How many were asked for."""
         self.text_bytes = 0
         self.deltas = 0
-        self.finished = False
-        """Whether the provider has come to the end of what it had to say."""
+        self.failed = False
+        """Whether the provider has said that it cannot go on."""
 
     def feed(self, chunk: bytes) -> None:
-        """More of it."""
+        """More of it. It is read at once as long as there is nothing of the answer: so it is known when that begins."""
         self._chunks.append(chunk)
         self._held += len(chunk)
-        if self._held > FOLD_BYTES:
+        if self._held > FOLD_BYTES or (not self.deltas and b"\n" in chunk):
             self.fold()
 
     def fold(self) -> None:
@@ -135,15 +156,16 @@ class Tally:
         data = self._rest + b"".join(self._chunks)
         self._chunks, self._held = [], 0
         end = data.rfind(b"\n") + 1
-        self.finished = self.finished or self._wire.terminal.search(data[:end]) is not None
+        self._done = self._done or _DONE.search(data[:end]) is not None
         self._rest = data[end:] if len(data) - end <= EVENT_BYTES else b""
         for event in events(data[:end]):
             self._read(event)
 
     def _read(self, event: Json) -> None:
-        if usage := self._wire.usage(event):  # later ones say more; a number once told is not forgotten
-            self._found |= {name: n for name in _PARTS if (n := getattr(usage, name))}
-            self._found.setdefault("input", 0)
+        if (told := self._wire.told(event)) is not None:
+            self._told |= {name: value for name, value in told.items() if value or name not in self._told}
+        self._ends += self._wire.ends(event)
+        self.failed = self.failed or self._wire.failed(event)
         if text := self._wire.text(event):
             self.text_bytes += len(text.encode("utf-8", "surrogatepass"))
             self.deltas += 1
@@ -151,15 +173,17 @@ class Tally:
     @property
     def usage(self) -> Usage | None:
         """What the provider counted, as far as it has told."""
-        return Usage(**self._found) if self._found else None
+        return self._wire.counted(self._told) if self._told else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the provider has come to the end of what it had to say."""
+        return not self.failed and (self._done or self._ends >= self.answers)
 
     @property
     def seen_tokens(self) -> int:
         """Tokens of the answer that were seen, about; a delta is one at least."""
         return max(self.deltas, math.ceil(self.text_bytes / BYTES_A_TOKEN))
-
-
-_PARTS = ("input", "cached", "written", "written_hour", "output")
 
 
 def events(data: bytes) -> Iterator[Json]:
@@ -180,6 +204,20 @@ def dumped(body: Json) -> bytes:
         return orjson.dumps(body)
     except orjson.JSONEncodeError:
         raise RequestRefusedError("the body is nested too deeply") from None
+
+
+def highest(*limits: Any) -> int | None:
+    """The highest limit given; None if there is none, or one that servers may each take in another way."""
+    counts = [whole(limit) for limit in limits if limit is not None]
+    return max((count or 0 for count in counts), default=None) if all(counts) else None
+
+
+def known(body: Json, fields: frozenset[str]) -> Json:
+    """Those of the fields that are given. Raises `RequestRefusedError` for others: one could ask for more than that."""
+    for name, value in body.items():
+        if name not in fields and value is not None:
+            raise RequestRefusedError(f"{name[:100]}: this field cannot be used through this proxy")
+    return {name: value for name, value in body.items() if name in fields}
 
 
 def whole(value: Any, default: int | None = None) -> int | None:
