@@ -34,7 +34,7 @@ TOGETHER = 12
 ALONE = 8
 """Documents with one typist and somebody who watches."""
 PASSWORD = "correct horse battery staple"
-SETTLE_SECONDS = 60.0
+SETTLE_SECONDS = 120.0
 
 
 @dataclass

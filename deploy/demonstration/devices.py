@@ -80,6 +80,11 @@ async def _play(ledger: Ledger, workspace_id: str, laptop: Device, phone: Device
             held = device.state.text(document)
             ledger.check(held == text, f"a device has {held!r} in place of {text!r}")
     await _settle(ledger, same, laptop, phone)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while _held(laptop) != _held(phone):
+                await asyncio.gather(laptop.pull(), phone.pull())
+                await asyncio.sleep(0.1)
     ledger.check(_held(laptop) == _held(phone), "the two devices do not hold the same")
     ledger.check(not laptop.state.drafts and not phone.state.drafts, "a device was refused something")
 
@@ -96,10 +101,8 @@ async def _settle(ledger: Ledger, document: str, laptop: Device, phone: Device) 
     head: Any = laptop.state.heads["document", document]
     await laptop.resolve(copy, "text", content=both, base_version=head["version"])
     for device in (laptop, phone):
-        for _ in range(50):
-            await device.pull()
-            if ("document", copy) not in device.state.heads:
-                break
+        await _catch_up(device, {document: both})
+        await _gone(device, copy)
         ledger.check(await device.fetch(document) == both, "the settled text is not on every device")
     ledger.check(await phone.conflicts() == [], "the conflict is still listed")
 
@@ -121,6 +124,15 @@ async def _catch_up(device: Device, texts: dict[str, str]) -> None:
                 await _until(device, set(texts))
                 if {document: await device.fetch(document) for document in texts} == texts:
                     return
+                await asyncio.sleep(0.1)
+
+
+async def _gone(device: Device, document: str) -> None:
+    """Catch up until it holds this no more."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while ("document", document) in device.state.heads:
+                await device.pull()
                 await asyncio.sleep(0.1)
 
 

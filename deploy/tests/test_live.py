@@ -9,7 +9,7 @@ from deploy.editors.driver import Editors
 from deploy.tests.conftest import Teams
 from deploy.tests.processes import Fleet
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 async def test_10_two_y_websocket_clients_survive_kill_9(ready: Fleet, teams: Teams) -> None:
