@@ -34,7 +34,7 @@ TOGETHER = 12
 ALONE = 8
 """Documents with one typist and somebody who watches."""
 PASSWORD = "correct horse battery staple"
-SETTLE_SECONDS = 120.0
+SETTLE_SECONDS = 60.0
 
 
 @dataclass
@@ -91,12 +91,14 @@ async def _storm(
         deadline, saved = [0.0], set[str]()
 
         def calm(scene: Scene) -> bool:
+            if not saving.done():  # what it is about to be promised is to be there, too
+                return False
             return time.monotonic() > deadline[0] or _agree(scene, saved if scene is scenes[0] else set())
 
+        saving = asyncio.create_task(_save(scenes[0], over, saved))
         working = asyncio.gather(
             *(client.work(over, partial(calm, scene)) for scene in scenes for client in scene.clients)
         )
-        saving = asyncio.create_task(_save(scenes[0], over, saved))
         say(f"{sum(isinstance(c, Typist) for s in scenes for c in s.clients)} people type on {len(replicas)} replicas")
         await _kill(seconds, dice, backing, replicas, outcome.kills)
         deadline[0] = time.monotonic() + SETTLE_SECONDS
