@@ -1,9 +1,13 @@
 """A load generator that costs little: keep-alive connections, requests prepared as bytes, latencies kept."""
 
 import asyncio
+import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
+
+import uvloop
 
 LIMIT = 16 * 1024 * 1024
 
@@ -32,6 +36,14 @@ def request(method: str, path: str, headers: dict[str, str], body: bytes = b"") 
     lines = [f"{method} {path} HTTP/1.1", "Host: bench", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def with_many_sockets(work: Coroutine[Any, Any, None]) -> None:
+    """Run a benchmark with as many open files as this machine allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
 
 
 class Connection:

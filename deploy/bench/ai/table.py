@@ -5,19 +5,16 @@ turns in every round. A chunk carries the time it was sent at, so that its way i
 """
 
 import argparse
-import asyncio
-import resource
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import uvloop
-
 from deploy.bench.ai.measure import Numbers, check, memory, paced, throughput
 from deploy.bench.ai.ours import Ours
 from deploy.bench.ai.report import report
 from deploy.bench.ai.servers import Direct, LiteLLM, Portkey, Server, Upstream
+from deploy.bench.load import with_many_sockets
 from deploy.bench.rest import say, wait_for
 
 WARM_UP_AT_ONCE = 4
@@ -62,10 +59,7 @@ def main() -> None:
     parser.add_argument("--servers", nargs="+", metavar="NAME", help="beginnings of their names; default all")
     parser.add_argument("--through-gateway", action="store_true", help="ours through nginx instead of directly")
     options = parser.parse_args()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_bench(options))
+    with_many_sockets(_bench(options))
 
 
 async def _bench(options: argparse.Namespace) -> None:

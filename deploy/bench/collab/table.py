@@ -5,15 +5,11 @@ afterwards a fresh client checks every character. Servers take turns in every ro
 """
 
 import argparse
-import asyncio
 import os
-import resource
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-
-import uvloop
 
 from deploy.bench.collab.edits import LongDocument, Script
 from deploy.bench.collab.ours import Ours
@@ -21,6 +17,7 @@ from deploy.bench.collab.report import report
 from deploy.bench.collab.scenarios import QUICK, QUICK_NAMES, Bench, Numbers, Scenario, Sizes, scenarios
 from deploy.bench.collab.servers import Server, peers
 from deploy.bench.collab.wire import Hocuspocus, YWebsocket
+from deploy.bench.load import with_many_sockets
 from deploy.bench.rest import say
 
 QUICK_SERVERS = ("@", "pycrdt", "ours/y")
@@ -35,10 +32,7 @@ def main() -> None:
     parser.add_argument("--servers", nargs="+", metavar="NAME", help="beginnings of their names; default all")
     parser.add_argument("--through-gateway", action="store_true", help="ours through nginx instead of directly")
     options = parser.parse_args()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_bench(options))
+    with_many_sockets(_bench(options))
 
 
 async def _bench(options: argparse.Namespace) -> None:
