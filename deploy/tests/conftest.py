@@ -1,16 +1,19 @@
 """One fleet of real processes for all journeys of a run, and a client of it."""
 
 import secrets
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from deploy.client import Api, Person, invitation_token
+from deploy.local import servers
 from deploy.provider.server import Running
 from deploy.tests import processes
+from deploy.tests.environment import migrated
 
 WHOLE = (*processes.SERVICES, "ai-proxy")
+PROVIDER = ("AI_PROXY_PROVIDERS", "AI_PROXY_PROVIDER_KEYS")
 PASSWORD = "seven-wooden-ships-at-anchor"
 
 
@@ -24,11 +27,24 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
     return report
 
 
+@pytest.fixture(scope="session")
+def beneath() -> Iterator[servers.Servers]:
+    """Servers of the fleet of processes alone: services with other folders would take its files to examine."""
+    with servers.start() as started:
+        yield started
+
+
 @pytest_asyncio.fixture(scope="session")
-async def running(environment: dict[str, str], provider: Running) -> AsyncIterator[processes.Fleet]:
+async def running(
+    beneath: servers.Servers,
+    environment: dict[str, str],
+    provider: Running,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[processes.Fleet]:
     """All services and nginx as processes, ready; the AI is the development provider."""
     assert provider
-    with processes.fleet(environment, WHOLE) as fleet:
+    asked = {name: value for name, value in environment.items() if name in PROVIDER}
+    with processes.fleet(migrated(beneath, tmp_path_factory.mktemp("fleet")) | asked, WHOLE) as fleet:
         for process in fleet.processes.values():
             await process.start()
         await fleet.until_ready()

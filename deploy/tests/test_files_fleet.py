@@ -21,12 +21,14 @@ import pytest_asyncio
 from deploy.client import Answer, Api, Person, UnexpectedAnswerError
 from deploy.demonstration import files
 from deploy.demonstration.ledger import Ledger
+from deploy.local import servers
 from deploy.local.backing import Server
 from deploy.local.machine import LOOPBACK, free_ports
 from deploy.local.servers import Running, Servers
 from deploy.local.stand_in import StandIn
 from deploy.tests import processes
 from deploy.tests.conftest import Teams
+from deploy.tests.environment import migrated
 from deploy.tests.processes import Fleet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -262,15 +264,17 @@ async def clamd() -> AsyncIterator[Clamd]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def on_s3(environment: dict[str, str], s3: Running, clamd: Clamd) -> AsyncIterator[Fleet]:
-    """A fleet that keeps everything in S3 and has files scanned."""
-    values = environment | cast("Any", s3.server).environment()
-    values |= {"FILES_CLAMAV_HOST": LOOPBACK, "FILES_CLAMAV_PORT": str(clamd.port)}
-    with processes.fleet(values, ("auth-gateway", "documents", "files")) as fleet:
-        for process in fleet.processes.values():
-            await process.start()
-        await fleet.until_ready()
-        yield fleet
+async def on_s3(s3: Running, clamd: Clamd, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
+    """A fleet that keeps everything in S3 and has files scanned; nobody else takes from its servers."""
+    scanned = {"FILES_CLAMAV_HOST": LOOPBACK, "FILES_CLAMAV_PORT": str(clamd.port)}
+    with servers.start() as backing:
+        values = migrated(backing, tmp_path_factory.mktemp("on-s3"))
+        values |= cast("Any", s3.server).environment() | scanned
+        with processes.fleet(values, ("auth-gateway", "documents", "files")) as fleet:
+            for process in fleet.processes.values():
+                await process.start()
+            await fleet.until_ready()
+            yield fleet
 
 
 async def test_the_demo_of_files_and_large_documents_on_s3(on_s3: Fleet) -> None:
@@ -287,7 +291,7 @@ async def test_the_demo_of_files_and_large_documents_on_s3(on_s3: Fleet) -> None
         assert await fsck(on_s3, workspace, "--hash") == []
 
 
-async def test_the_scanner_says_no_hangs_or_is_away(on_s3: Fleet, clamd: Clamd, environment: dict[str, str]) -> None:
+async def test_the_scanner_says_no_hangs_or_is_away(on_s3: Fleet, clamd: Clamd) -> None:
     async with Api(on_s3.url) as api:
         team = await Teams(api, on_s3.mails).of(1)
 
@@ -322,7 +326,7 @@ async def test_the_scanner_says_no_hangs_or_is_away(on_s3: Fleet, clamd: Clamd, 
         await on_s3["files"].kill()
         await on_s3["files"].start()
         await on_s3.until_ready()
-        owner = environment["FILES_OWNER_DATABASE_URL"]
+        owner = on_s3.environment["FILES_OWNER_DATABASE_URL"]
         async with await psycopg.AsyncConnection.connect(owner, autocommit=True) as connection:
             await connection.execute("UPDATE files.blob SET due_at = now() WHERE state = 'scanning'")
         for file_id in (unscanned, hanging):
@@ -351,20 +355,18 @@ async def test_without_s3_nothing_breaks_and_uploads_work_when_it_is_back(on_s3:
         assert await read(team[0], await later.complete()) == later.data
 
 
-async def test_postgresql_restarted_while_an_upload_is_completed(
-    ready: Fleet, teams: Teams, backing: Servers, environment: dict[str, str]
-) -> None:
+async def test_postgresql_restarted_while_an_upload_is_completed(ready: Fleet, teams: Teams, beneath: Servers) -> None:
     team = await teams.of(1)
     upload = Uploading(team[0], team.workspace_id, os.urandom(64 * MIB))
     await upload.begin()
     await upload.send_missing()
     completing = asyncio.create_task(team[0].call("POST", f"{upload.path}/complete", expect=()))
     await asyncio.sleep(0.15)
-    with psycopg.connect(environment["MDC_ADMIN_DATABASE_URL"], autocommit=True) as admin:
+    with psycopg.connect(ready.environment["MDC_ADMIN_DATABASE_URL"], autocommit=True) as admin:
         admin.execute("CHECKPOINT")  # test servers do not wait for the disk
-    backing["postgres"].kill()
+    beneath["postgres"].kill()
     answer = await completing
-    await asyncio.to_thread(backing["postgres"].start)
+    await asyncio.to_thread(beneath["postgres"].start)
     await ready.until_ready()
     assert answer.status in (200, 503), answer
     assert await read(team[0], await upload.complete()) == upload.data

@@ -52,6 +52,7 @@ OPERATIONS = [
     for type_ in ("create", "update", "meta", "move", "restore", "resolve")
 ]
 NATIVE = ("/v1/ai/openai/", "/v1/ai/anthropic/")
+INPUTS = ("/responses", "/embeddings")
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 checks.load_all_checks()
 CHECKS = [
@@ -81,7 +82,8 @@ def _mend(case: Case, operation: APIOperation, places: Mapping[str, Any]) -> Non
     if operation.label.startswith("POST /v1/collab/") and operation.label.endswith(("/updates", "/copies")):
         case.body = b"\x00\x00"
     if operation.path.startswith(NATIVE) and isinstance(case.body, dict):
-        case.body |= {"messages": [{"role": "user", "content": "x"}], "input": "x", "max_tokens": 5}
+        talk = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
+        case.body = {"model": case.body.get("model")} | ({"input": "x"} if operation.path.endswith(INPUTS) else talk)
     if operation.label == "POST /v1/sync/push" and isinstance(case.body, dict):
         _number(case.body.get("ops"), places)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ async def test_documents_keeps_working_while_auth_gateway_is_dead(ready: Fleet, 
     assert await lost(team[1], load.acknowledged) == []
 
 
-def rows_of(environment: dict[str, str], workspace_id: str) -> dict[str, int]:
+def rows_of(environment: Mapping[str, str], workspace_id: str) -> dict[str, int]:
     """What is stored for a workspace, seen by the superuser."""
     counted = {
         "document": "SELECT count(*) FROM documents.document WHERE workspace_id = %s",
@@ -188,14 +188,14 @@ def break_objects(objects: Path) -> Callable[[], None]:
 
 
 async def test_without_the_object_store_large_bodies_are_refused_whole_and_small_ones_work(
-    ready: Fleet, teams: Teams, environment: dict[str, str]
+    ready: Fleet, teams: Teams
 ) -> None:
     team = await teams.of(1)
     ada = team[0]
     small = await team.document(b"small\n")
     growing = await team.document(b"x" * (16 * 1024 - 5))
     large = await team.document(LARGE)
-    before = rows_of(environment, team.workspace_id)
+    before = rows_of(ready.environment, team.workspace_id)
     repair = break_objects(ready.objects)
     try:
         refused = [
@@ -204,7 +204,7 @@ async def test_without_the_object_store_large_bodies_are_refused_whole_and_small
             await ada.edit(growing, [{"append": "over the limit"}], 1, expect=()),
             await ada.content(large, expect=()),
         ]
-        after = rows_of(environment, team.workspace_id)
+        after = rows_of(ready.environment, team.workspace_id)
         still = [(await ada.content(document_id)).version for document_id in (small, growing)]
         saved = await ada.save(small, b"small and changed\n", 1)
         made = await team.document(b"small and new\n")
@@ -221,15 +221,15 @@ async def test_without_the_object_store_large_bodies_are_refused_whole_and_small
     assert (await ada.content(small)).body == LARGE + b"other"
 
 
-async def test_without_rabbitmq_ready_says_so_and_saves_work(ready: Fleet, teams: Teams, backing: Servers) -> None:
+async def test_without_rabbitmq_ready_says_so_and_saves_work(ready: Fleet, teams: Teams, beneath: Servers) -> None:
     team = await teams.of(1)
     document_id = await team.document(b"one\n")
-    backing["rabbitmq"].kill()
+    beneath["rabbitmq"].kill()
     try:
         checks = await ready["documents"].until_ready(503)
         saved = await team[0].save(document_id, b"two\n", 1)
     finally:
-        await asyncio.to_thread(backing["rabbitmq"].start)
+        await asyncio.to_thread(beneath["rabbitmq"].start)
     assert {name: value for name, value in checks.items() if value != "ok"} == {
         "status": "not_ready",
         "bus": "unreachable",
@@ -239,11 +239,11 @@ async def test_without_rabbitmq_ready_says_so_and_saves_work(ready: Fleet, teams
 
 
 async def test_without_redis_people_sign_in_read_and_save(
-    ready: Fleet, teams: Teams, api: Api, backing: Servers
+    ready: Fleet, teams: Teams, api: Api, beneath: Servers
 ) -> None:
     team = await teams.of(2)
     document_id = await team.document(b"one\n")
-    backing["redis"].kill()
+    beneath["redis"].kill()
     try:
         checks = await ready["documents"].until_ready(503)
         again = await api.sign_in(team[1].email, PASSWORD)
@@ -253,20 +253,20 @@ async def test_without_redis_people_sign_in_read_and_save(
         workspace_id = await new.make_workspace("Made without Redis")
         made = await new.create(workspace_id, "Note", b"three\n")
     finally:
-        await asyncio.to_thread(backing["redis"].start)
+        await asyncio.to_thread(beneath["redis"].start)
     assert checks["redis"] == "unreachable"
     assert (saved.status, read.body, made.status) == (200, b"two\n", 201)
     await ready.until_ready()
 
 
 async def test_without_postgresql_everything_is_503_and_recovers_without_a_restart(
-    ready: Fleet, teams: Teams, api: Api, backing: Servers
+    ready: Fleet, teams: Teams, api: Api, beneath: Servers
 ) -> None:
     team = await teams.of(1)
     ada = team[0]
     document_id = await team.document(b"one\n")
     pids = [process.pid for process in ready.processes.values()]
-    await asyncio.to_thread(backing["postgres"].stop)  # not killed: the tests' server trades crash safety for speed
+    await asyncio.to_thread(beneath["postgres"].stop)  # not killed: the tests' server trades crash safety for speed
     try:
         checks = await ready["documents"].until_ready(503)
         login = {"email": ada.email, "password": PASSWORD}
@@ -277,7 +277,7 @@ async def test_without_postgresql_everything_is_503_and_recovers_without_a_resta
             api.call("POST", "/v1/auth/login", body=login, expect=()),
         )
     finally:
-        await asyncio.to_thread(backing["postgres"].start)
+        await asyncio.to_thread(beneath["postgres"].start)
     assert checks["database"] == "unreachable"
     assert [(answer.status, answer.code) for answer in refused] == [(503, "database_unavailable")] * 4
     assert all(float(answer.headers["Retry-After"]) > 0 for answer in refused)
@@ -312,9 +312,7 @@ async def test_the_trace_of_a_save_shows_service_sql_relay_and_consumer(ready: F
     assert read_spans(ready.spans, secrets.token_hex(16)) == []
 
 
-async def test_no_secret_and_no_text_is_in_any_event_log_or_span(
-    ready: Fleet, api: Api, environment: dict[str, str]
-) -> None:
+async def test_no_secret_and_no_text_is_in_any_event_log_or_span(ready: Fleet, api: Api) -> None:
     """A journey with unique markers, then everything that was written about it is searched for them."""
     run = secrets.token_hex(6)
     password, text = f"violet-{run}-password-kettle", f"text-{run}-marker"
@@ -333,13 +331,13 @@ async def test_no_secret_and_no_text_is_in_any_event_log_or_span(
     await asyncio.sleep(1.0)  # spans are written with half a second's delay
     written = {str(file): file.read_text(errors="replace") for file in ready.spans.glob("*.jsonl")}
     written |= {f"log of {process}": ready[process].log() for process in ready.processes}
-    written["events"] = everything_told(environment)
+    written["events"] = everything_told(ready.environment)
     assert run in written["events"], "titles and names are in events: the search finds what is there"
     for marker in (text, password, wrong["password"], ada.token, ada.token.rpartition(".")[2]):
         assert [place for place, content in written.items() if marker in content] == []
 
 
-def everything_told(environment: dict[str, str]) -> str:
+def everything_told(environment: Mapping[str, str]) -> str:
     """All events, parked and logged ones too, as text."""
     with psycopg.connect(environment["MDC_ADMIN_DATABASE_URL"]) as connection:
         rows = [

@@ -22,14 +22,12 @@ def number(connection: psycopg.Connection, statement: str, *parameters: str) -> 
     return int(row[0])
 
 
-async def test_a_minute_without_rabbitmq_under_load(
-    ready: Fleet, teams: Teams, backing: Servers, environment: dict[str, str]
-) -> None:
+async def test_a_minute_without_rabbitmq_under_load(ready: Fleet, teams: Teams, beneath: Servers) -> None:
     team = await teams.of(6)
-    with psycopg.connect(environment["MDC_ADMIN_DATABASE_URL"], autocommit=True) as admin:
+    with psycopg.connect(ready.environment["MDC_ADMIN_DATABASE_URL"], autocommit=True) as admin:
         waiting = "SELECT count(*) FROM documents.outbox"
         logged = "SELECT count(*) FROM sync.sync_log WHERE scope_id = %s AND type LIKE 'documents.%%'"
-        backing["rabbitmq"].kill()
+        beneath["rabbitmq"].kill()
         try:
             begun, slowest = time.monotonic(), 0.0
             async with Load(team).running() as load:
@@ -40,7 +38,7 @@ async def test_a_minute_without_rabbitmq_under_load(
                     await asyncio.sleep(0.05)
             backlog = number(admin, waiting)
         finally:
-            await asyncio.to_thread(backing["rabbitmq"].start)
+            await asyncio.to_thread(beneath["rabbitmq"].start)
         async with asyncio.timeout(150):
             while number(admin, waiting) == backlog:  # until the relay has found the broker again
                 await asyncio.sleep(0.01)

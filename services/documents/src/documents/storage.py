@@ -97,7 +97,10 @@ class BodyStore:
 
 
 def _verified(data: bytes, size: int, sha256: str) -> bytes:
-    content = _decompress(data, size)
+    try:
+        content = _decompress(data, size)
+    except zstandard.ZstdError as error:
+        raise BodyCorruptError(sha256) from error
     if _sha256(content) != sha256:
         raise BodyCorruptError(sha256)
     return content

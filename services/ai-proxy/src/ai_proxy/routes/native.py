@@ -182,12 +182,13 @@ _STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"description": "Passed on", "content": {**_JSON, "text/event-stream": {}}}
 }
 _PASSED: dict[int | str, dict[str, Any]] = {200: {"description": "Passed on", "content": _JSON}}
-_BODY: Final = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": {
-        "type": "object", "required": ["model"], "properties": {"model": {"type": "string"}},
-        "additionalProperties": True,
-    }}}}
-}  # fmt: skip
+
+
+def _body(operation: Operation) -> dict[str, Any]:
+    """The fields that pass; what they hold is the provider's to say."""
+    properties = {name: {"type": "string"} if name == "model" else {} for name in sorted(operation.fields)}
+    schema = {"type": "object", "required": ["model"], "properties": properties, "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 async def _passed_through() -> Response:
@@ -207,7 +208,7 @@ def _list(wire: Wire) -> None:
             description="The provider's own format, passed through. `X-Workspace-Id` and `X-Document-Id` say what for.",
             response_class=Response,
             responses={**(_STREAMED if posts and operation.priced else _PASSED), **_ERRORS},
-            openapi_extra=_BODY if posts else None,
+            openapi_extra=_body(operation) if posts else None,
             dependencies=[BEARER],
         )
     router.add_api_route(

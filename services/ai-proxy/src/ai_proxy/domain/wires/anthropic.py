@@ -10,8 +10,13 @@ from ...errors import RequestRefusedError
 from ..prices import Usage
 from .wire import Demand, Json, Operation, Rules, Wire, dumped, highest, known, whole
 
-_MESSAGES: Final = Operation("messages", "POST", "messages", query=("beta",))
-_COUNT: Final = Operation("count_tokens", "POST", "messages/count_tokens", priced=False, query=("beta",))
+_FIELDS: Final = frozenset((
+    "model", "messages", "max_tokens", "cache_control", "context_management", "metadata", "output_config",
+    "output_format", "service_tier", "stop_sequences", "stream", "system", "temperature", "thinking", "tool_choice",
+    "tools", "top_k", "top_p",
+))  # fmt: skip
+_MESSAGES: Final = Operation("messages", "POST", "messages", _FIELDS, query=("beta",))
+_COUNT: Final = Operation("count_tokens", "POST", "messages/count_tokens", _FIELDS, priced=False, query=("beta",))
 _MODELS: Final = Operation("models", "GET", "models", priced=False, query=("beta", "limit", "after_id", "before_id"))
 _OPERATIONS: Final = {(one.method, one.path): one for one in (_MESSAGES, _COUNT, _MODELS)}
 
@@ -19,12 +24,6 @@ VERSION: Final = "2023-06-01"
 """Of the API, for callers that name none."""
 CLIENT_TOOLS: Final = re.compile(r"(custom|(bash|text_editor|computer|memory)_\d{8})")
 """Tools the client carries out. Those of the provider cost what no count of tokens says."""
-FIELDS: Final = frozenset((
-    "model", "messages", "max_tokens", "cache_control", "context_management", "metadata", "output_config",
-    "output_format", "service_tier", "stop_sequences", "stream", "system", "temperature", "thinking", "tool_choice",
-    "tools", "top_k", "top_p",
-))  # fmt: skip
-"""What bounds of a call can be read from; with others it could cost more."""
 
 
 def _blocks(content: Any) -> Iterator[Json]:
@@ -91,7 +90,7 @@ def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
     model = body.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= 200:  # noqa: PLR2004
         raise RequestRefusedError("model: name one")
-    body = known(body, FIELDS)
+    body = known(body, operation.fields)
     _refuse(body, rules)
     body = {name: value for name, value in body.items() if name != "metadata"}  # it says who asks, and nothing else
     blocks = list(_every_block(body))

@@ -9,31 +9,28 @@ from ...errors import RequestRefusedError
 from ..prices import Usage
 from .wire import Demand, Json, Operation, Rules, Wire, dumped, highest, known, whole
 
-_CHAT: Final = Operation("chat", "POST", "chat/completions")
-_RESPONSES: Final = Operation("responses", "POST", "responses")
-_EMBEDDINGS: Final = Operation("embeddings", "POST", "embeddings")
+_CHAT_FIELDS: Final = frozenset((
+    "model", "messages", "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+    "max_completion_tokens", "max_tokens", "metadata", "modalities", "n", "parallel_tool_calls", "prediction",
+    "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "response_format",
+    "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options", "temperature",
+    "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity",
+))  # fmt: skip
+_RESPONSES_FIELDS: Final = frozenset((
+    "model", "input", "background", "conversation", "include", "instructions", "max_output_tokens", "max_tool_calls",
+    "metadata", "parallel_tool_calls", "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_retention",
+    "reasoning", "safety_identifier", "service_tier", "store", "stream", "stream_options", "temperature", "text",
+    "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user",
+))  # fmt: skip
+_EMBEDDINGS_FIELDS: Final = frozenset(("model", "input", "dimensions", "encoding_format", "user"))
+_CHAT: Final = Operation("chat", "POST", "chat/completions", _CHAT_FIELDS)
+_RESPONSES: Final = Operation("responses", "POST", "responses", _RESPONSES_FIELDS)
+_EMBEDDINGS: Final = Operation("embeddings", "POST", "embeddings", _EMBEDDINGS_FIELDS)
 _MODELS: Final = Operation("models", "GET", "models", priced=False)
 _OPERATIONS: Final = {(one.method, one.path): one for one in (_CHAT, _RESPONSES, _EMBEDDINGS, _MODELS)}
 
 CLIENT_TOOLS: Final = ("function", "custom")
 """Tools the client carries out. Those of the provider cost what no count of tokens says."""
-FIELDS: Final = {
-    _CHAT: frozenset((
-        "model", "messages", "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
-        "max_completion_tokens", "max_tokens", "metadata", "modalities", "n", "parallel_tool_calls", "prediction",
-        "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "response_format",
-        "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options", "temperature",
-        "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity",
-    )),
-    _RESPONSES: frozenset((
-        "model", "input", "background", "conversation", "include", "instructions", "max_output_tokens",
-        "max_tool_calls", "metadata", "parallel_tool_calls", "previous_response_id", "prompt", "prompt_cache_key",
-        "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "store", "stream",
-        "stream_options", "temperature", "text", "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user",
-    )),
-    _EMBEDDINGS: frozenset(("model", "input", "dimensions", "encoding_format", "user")),
-}  # fmt: skip
-"""What bounds of a call can be read from; with others it could cost more."""
 STATE: Final = ("previous_response_id", "conversation", "prompt")
 """Refers to what lies at the provider, where everybody who uses the same key has access to it."""
 _DATA: Final = {"image_url": "url", "input_audio": "data", "file": "file_data"}
@@ -123,7 +120,7 @@ def demand(operation: Operation, body: Json, rules: Rules) -> Demand:
     model = body.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= 200:  # noqa: PLR2004
         raise RequestRefusedError("model: name one")
-    body = known(body, FIELDS[operation])
+    body = known(body, operation.fields)
     _refuse(body, rules)
     body = _without_caller(operation, body, rules)
     media = [_media(part) for part in _parts(body)]

@@ -28,11 +28,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Something a provider does; `path` is the provider's, below its base URL."""
+    """Something a provider does; `path` is the provider's, below its base URL.
+
+    `fields`: what bounds of a call can be read from; with others it could cost more.
+    """
 
     name: str
     method: str
     path: str
+    fields: frozenset[str] = frozenset()
     priced: bool = True
     query: tuple[str, ...] = ()
 
