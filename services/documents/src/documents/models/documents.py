@@ -1,4 +1,4 @@
-"""Tables of schema `documents`."""
+"""Documents, folders, their versions and bodies, and what is remembered of operations on them."""
 
 from datetime import datetime
 from typing import Any
@@ -6,30 +6,16 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Column, DateTime, ForeignKeyConstraint, Index, LargeBinary, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from common.tables import add_access_projection, service_metadata
+from .table import NOW, Table, moment
 
-_NOW = text("now()")
 _ACTIVE = text("trashed_at IS NULL")
 _TRASHED = text("trashed_at IS NOT NULL")
 
 
-def _time(**options: Any) -> Any:
-    return Field(sa_column=Column(DateTime(timezone=True), **options))
-
-
 def _by_root(name: str, *columns: Any, where: Any) -> Index:
     return Index(name, "access_root_id", *columns, postgresql_where=where)
-
-
-class Table(SQLModel):
-    """Base of this service's tables."""
-
-    metadata = service_metadata("documents")
-
-
-add_access_projection(Table.metadata)
 
 
 class Body(Table, table=True):
@@ -39,7 +25,7 @@ class Body(Table, table=True):
     sha256: str = Field(sa_column=Column(Text, primary_key=True))
     size: int
     data: bytes | None = Field(sa_column=Column(LargeBinary))
-    created_at: datetime = _time(nullable=False, server_default=_NOW)
+    created_at: datetime = moment(nullable=False, server_default=NOW)
 
 
 class Document(Table, table=True):
@@ -59,17 +45,17 @@ class Document(Table, table=True):
     body_sha256: str = Field(sa_column=Column(Text, nullable=False))
     size: int
     field_versions: dict[str, int] = Field(sa_column=Column(JSONB, nullable=False))
-    created_at: datetime = _time(nullable=False, server_default=_NOW)
+    created_at: datetime = moment(nullable=False, server_default=NOW)
     created_by: UUID
-    updated_at: datetime = _time(nullable=False, server_default=_NOW)
+    updated_at: datetime = moment(nullable=False, server_default=NOW)
     updated_by: UUID
-    trashed_at: datetime | None = _time()
+    trashed_at: datetime | None = moment()
     trashed_by: UUID | None
     trashed_with: UUID | None
     folder_id: UUID | None
     position: str = Field(sa_column=Column(Text(collation="C"), nullable=False, server_default="a0"))
     previous_content_version: int | None = Field(sa_column=Column(BigInteger))
-    held_until: datetime | None = _time()
+    held_until: datetime | None = moment()
 
     __table_args__ = (
         ForeignKeyConstraint(["workspace_id", "body_sha256"], ["documents.body.workspace_id", "documents.body.sha256"]),
@@ -96,11 +82,11 @@ class Folder(Table, table=True):
     position: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
     version: int = Field(sa_column=Column(BigInteger, nullable=False))
     field_versions: dict[str, int] = Field(sa_column=Column(JSONB, nullable=False))
-    created_at: datetime = _time(nullable=False, server_default=_NOW)
+    created_at: datetime = moment(nullable=False, server_default=NOW)
     created_by: UUID
-    updated_at: datetime = _time(nullable=False, server_default=_NOW)
+    updated_at: datetime = moment(nullable=False, server_default=NOW)
     updated_by: UUID
-    trashed_at: datetime | None = _time()
+    trashed_at: datetime | None = moment()
     trashed_by: UUID | None
     trashed_with: UUID | None
 
@@ -123,8 +109,8 @@ class AccessRequest(Table, table=True):
     user_id: UUID
     role: str = Field(sa_column=Column(Text, nullable=False))
     message: str = Field(sa_column=Column(Text, nullable=False))
-    created_at: datetime = _time(nullable=False, server_default=_NOW)
-    decided_at: datetime | None = _time()
+    created_at: datetime = moment(nullable=False, server_default=NOW)
+    decided_at: datetime | None = moment()
     decided_by: UUID | None
     approved: bool | None
 
@@ -139,7 +125,7 @@ class Revocation(Table, table=True):
     entry: str = Field(sa_column=Column(Text, primary_key=True))
     expires_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, index=True))
     written_at: datetime = Field(
-        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=_NOW, index=True)
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=NOW, index=True)
     )
 
 
@@ -160,7 +146,7 @@ class Version(Table, table=True):
     origin: str = Field(sa_column=Column(Text, nullable=False))
     base_version: int | None = Field(sa_column=Column(BigInteger))
     merged: bool
-    created_at: datetime = _time(nullable=False, server_default=_NOW)
+    created_at: datetime = moment(nullable=False, server_default=NOW)
     lineage: int | None = Field(sa_column=Column(BigInteger))
     seq: int | None = Field(sa_column=Column(BigInteger))
 
@@ -175,7 +161,7 @@ class Purged(Table, table=True):
     """Ids of what was deleted for good: a device that was away for long does not make it anew."""
 
     id: UUID = Field(primary_key=True)
-    purged_at: datetime = _time(nullable=False, server_default=_NOW)
+    purged_at: datetime = moment(nullable=False, server_default=NOW)
 
 
 class Garbage(Table, table=True):
@@ -198,7 +184,7 @@ class LiveExport(Table, table=True):
     version: int = Field(sa_column=Column(BigInteger, nullable=False))
     content_version: int = Field(sa_column=Column(BigInteger, nullable=False))
     created_at: datetime = Field(
-        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=_NOW, index=True)
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=NOW, index=True)
     )
 
     __table_args__ = (ForeignKeyConstraint(["document_id"], ["documents.document.id"], ondelete="CASCADE"),)
@@ -220,7 +206,7 @@ class OpResult(Table, table=True):
     payload_hash: str | None = Field(sa_column=Column(Text))
     payload: bytes | None = Field(sa_column=Column(LargeBinary))
     created_at: datetime = Field(
-        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=_NOW, index=True)
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=NOW, index=True)
     )
 
     __table_args__ = (

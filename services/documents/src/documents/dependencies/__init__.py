@@ -19,8 +19,8 @@ from common.platform import Platform
 from common.preconditions import RequiredVersion, preferences
 from common.revocations import Announcer
 
-from .errors import SessionEndedError
-from .repository import (
+from ..errors import SessionEndedError
+from ..repository import (
     BranchRepository,
     DocumentRepository,
     LiveRepository,
@@ -30,7 +30,7 @@ from .repository import (
     TreeRepository,
     WaveRepository,
 )
-from .service import (
+from ..service import (
     AccessService,
     Bench,
     BranchService,
@@ -48,8 +48,8 @@ from .service import (
     Verbs,
     Workbench,
 )
-from .settings import Settings
-from .storage import BodyStore
+from ..settings import Settings
+from ..storage import BodyStore
 
 SCHEMA = "documents"
 
@@ -93,6 +93,7 @@ class Services:
     document_access: AccessService
     folder_access: AccessService
     purge: PurgeService
+    bench: Bench
 
 
 async def services(request: Request) -> AsyncIterator[Services]:
@@ -140,11 +141,21 @@ def _services(own: Resources, access: AccessProjection, transaction: Transaction
         PurgeRepository(transaction, user), branch_repository, bench.roots, bench.documents, bench.folders, bench.placer
     )
     rules = bench.rules
-    return Services(bench.documents, contents, bench.folders, branches, rules["document"], rules["folder"], purge)
+    return Services(
+        bench.documents, contents, bench.folders, branches, rules["document"], rules["folder"], purge, bench
+    )
 
 
 # scope="function": with the default scope a failing commit answered 201 (ADR-0004).
 RequestServices = Annotated[Services, Depends(services, scope="function")]
+
+
+async def request_bench(found: RequestServices) -> Bench:
+    """What services of other capabilities work with, in the request's transaction."""
+    return found.bench
+
+
+RequestBench = Annotated[Bench, Depends(request_bench)]
 
 
 async def document_service(found: RequestServices) -> DocumentService:
