@@ -168,6 +168,7 @@ RESERVE = f"""DECLARE
     place uuid := p_workspace;
     spot record;
     left_over bigint;
+    locked integer;
     found record;
 BEGIN
     today := (now() AT TIME ZONE 'UTC')::date;
@@ -189,37 +190,45 @@ BEGIN
         END IF;
     END IF;
     {_LISTS.format(user="me", place="place", document="p_document")}
-    INSERT INTO ai_proxy.counter (kind, subject_id, place_id, period, starts_on)
-    SELECT s.kind, s.subject_id, s.place_id, s.period, s.starts_on FROM ({_SCOPES}) AS s
-    ORDER BY s.kind, s.subject_id, s.place_id, s.period ON CONFLICT DO NOTHING;
-    FOR spot IN
-        SELECT s.kind, s.period, c.spent_tokens + c.reserved_tokens AS tokens,
-            c.spent_micro_usd + c.reserved_micro_usd AS micro_usd, b.enabled, b.models,
-            least(CASE WHEN s.period = 'day' THEN b.day_tokens ELSE b.month_tokens END,
-                p_ceilings[array_position(ARRAY['user', 'member', 'workspace', 'document'], s.kind) * 4 - 3 + s.turn])
-                AS most_tokens,
-            least(CASE WHEN s.period = 'day' THEN b.day_micro_usd ELSE b.month_micro_usd END,
-                p_ceilings[array_position(ARRAY['user', 'member', 'workspace', 'document'], s.kind) * 4 - 2 + s.turn])
-                AS most_micro_usd
-        FROM ({_SCOPES}) AS s
-        JOIN ai_proxy.counter c USING (kind, subject_id, place_id, period, starts_on)
-        LEFT JOIN ai_proxy.budget b USING (kind, subject_id, place_id)
-        ORDER BY s.kind, s.subject_id, s.place_id, s.period FOR UPDATE OF c
     LOOP
-        IF spot.enabled = false THEN
-            verdict := 'ai_off'; about := spot.kind; RETURN NEXT; RETURN;
-        END IF;
-        IF NOT p_models <@ spot.models THEN
-            verdict := 'model_not_allowed'; about := spot.kind; RETURN NEXT; RETURN;
-        END IF;
-        IF p_tokens > 0 AND spot.tokens + p_tokens > spot.most_tokens THEN
-            verdict := 'budget_exceeded'; about := spot.kind;
-            about_period := spot.period; about_unit := 'tokens'; RETURN NEXT; RETURN;
-        END IF;
-        IF p_micro_usd > 0 AND spot.micro_usd + p_micro_usd > spot.most_micro_usd THEN
-            verdict := 'budget_exceeded'; about := spot.kind;
-            about_period := spot.period; about_unit := 'money'; RETURN NEXT; RETURN;
-        END IF;
+        locked := 0;
+        FOR spot IN
+            SELECT s.kind, s.period, c.spent_tokens + c.reserved_tokens AS tokens,
+                c.spent_micro_usd + c.reserved_micro_usd AS micro_usd, b.enabled, b.models,
+                least(CASE WHEN s.period = 'day' THEN b.day_tokens ELSE b.month_tokens END,
+                    p_ceilings[array_position(ARRAY['user', 'member', 'workspace', 'document'], s.kind) * 4 - 3
+                        + s.turn])
+                    AS most_tokens,
+                least(CASE WHEN s.period = 'day' THEN b.day_micro_usd ELSE b.month_micro_usd END,
+                    p_ceilings[array_position(ARRAY['user', 'member', 'workspace', 'document'], s.kind) * 4 - 2
+                        + s.turn])
+                    AS most_micro_usd
+            FROM ({_SCOPES}) AS s
+            JOIN ai_proxy.counter c USING (kind, subject_id, place_id, period, starts_on)
+            LEFT JOIN ai_proxy.budget b USING (kind, subject_id, place_id)
+            ORDER BY s.kind, s.subject_id, s.place_id, s.period FOR UPDATE OF c
+        LOOP
+            locked := locked + 1;
+            IF spot.enabled = false THEN
+                verdict := 'ai_off'; about := spot.kind; RETURN NEXT; RETURN;
+            END IF;
+            IF NOT p_models <@ spot.models THEN
+                verdict := 'model_not_allowed'; about := spot.kind; RETURN NEXT; RETURN;
+            END IF;
+            IF p_tokens > 0 AND spot.tokens + p_tokens > spot.most_tokens THEN
+                verdict := 'budget_exceeded'; about := spot.kind;
+                about_period := spot.period; about_unit := 'tokens'; RETURN NEXT; RETURN;
+            END IF;
+            IF p_micro_usd > 0 AND spot.micro_usd + p_micro_usd > spot.most_micro_usd THEN
+                verdict := 'budget_exceeded'; about := spot.kind;
+                about_period := spot.period; about_unit := 'money'; RETURN NEXT; RETURN;
+            END IF;
+        END LOOP;
+        EXIT WHEN locked = 2 * cardinality(kinds);
+        -- The first call of a day.
+        INSERT INTO ai_proxy.counter (kind, subject_id, place_id, period, starts_on)
+        SELECT s.kind, s.subject_id, s.place_id, s.period, s.starts_on FROM ({_SCOPES}) AS s
+        ORDER BY s.kind, s.subject_id, s.place_id, s.period ON CONFLICT DO NOTHING;
     END LOOP;
     IF (SELECT count(*) FROM ai_proxy.reservation r WHERE r.user_id = me) >= p_user_calls THEN
         verdict := 'too_many_calls'; about := 'user'; retry_after := 1; RETURN NEXT; RETURN;
