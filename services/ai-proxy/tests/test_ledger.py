@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ai_proxy.domain.ledger import Account, Amount, Limit
 from ai_proxy.domain.prices import PriceTable, Usage
 from ai_proxy.errors import AiOffError, BudgetExceededError, TokensPerMinuteError, TooManyCallsError
+from ai_proxy.repository import LedgerRepository
 from ai_proxy.service import Caller, Caps, Meter, Place
 from ai_proxy.service.meter import Ending, Wanted
 from common.auth import Principal
@@ -101,6 +102,16 @@ def usage(owner, user):
     ).fetchone()
 
 
+def miscounted(owner):
+    """Users and workspaces of whose calls under way `meter` says another number than there are reservations."""
+    return owner.execute(
+        "SELECT m.subject_id, m.open, r.calls FROM ai_proxy.meter m FULL JOIN ("
+        "SELECT s.id, count(*) AS calls FROM ai_proxy.reservation r "
+        "CROSS JOIN LATERAL (VALUES (r.user_id), (r.workspace_id)) AS s (id) WHERE s.id IS NOT NULL GROUP BY s.id"
+        ") AS r ON r.id = m.subject_id WHERE coalesce(m.open, 0) <> coalesce(r.calls, 0)"
+    ).fetchall()
+
+
 async def test_a_hundred_calls_at_once_on_a_budget_for_one(meters, owner):
     meter, who = meters(), caller()
     personal(owner, who.user_id, day_micro_usd=100)
@@ -118,6 +129,97 @@ async def test_a_hundred_calls_at_once_on_a_budget_for_one(meters, owner):
         await meter.reserve(who, Place(), wanted(41))
     assert refused.value.extra == {"scope": "user", "period": "day", "unit": "money"}
     await meter.reserve(who, Place(), wanted(40))
+
+
+async def test_calls_of_all_scopes_at_once_add_up_and_never_wait_for_each_other_for_good(meters, owner, caplog):
+    places, people = [uuid7() for _ in range(3)], [caller() for _ in range(4)]
+    for place in places:
+        for who in people:
+            owner.execute(
+                "INSERT INTO ai_proxy.access_member (workspace_id, user_id, role, version) "
+                "VALUES (%s, %s, 'editor', 1)",
+                (place, who.user_id),
+            )
+    processes, wrong, refused = [meters(calls_per_user=6, calls_per_workspace=7) for _ in range(3)], [], []
+
+    gate = asyncio.Semaphore(60)
+
+    async def call(n):
+        async with gate:
+            await carry_out(n)
+
+    async def carry_out(n):
+        meter, place = processes[n % 3], Place(None if n % 5 == 0 else places[n % 7 % 3])
+        try:
+            reserved = await meter.reserve(people[n % 4], place, wanted(100))
+        except TooManyCallsError as error:
+            refused.append(error)
+            return
+        await asyncio.sleep(n % 11 / 1000)
+        await meter.settle(reserved, ending(n, "completed" if n % 3 else "aborted"))
+
+    async def look():
+        while True:
+            wrong.extend(miscounted(owner))
+            await asyncio.sleep(0.01)
+
+    looking = asyncio.create_task(look())
+    await asyncio.gather(*(call(n) for n in range(300)))
+    looking.cancel()
+    assert (wrong, miscounted(owner)) == ([], [])
+    assert 0 < len(refused) < 300
+    assert "a call is not counted yet" not in caplog.text
+    assert not any(meter._unsettled or meter._running or meter._due for meter in processes)
+    ids = [who.user_id for who in people]
+    for column, kind, subjects in (("user_id", "user", ids), ("workspace_id", "workspace", places)):
+        for subject in subjects:
+            found = counter(owner, subject, kind)
+            row = owner.execute(
+                "SELECT sum(input_tokens + output_tokens)::bigint, sum(micro_usd)::bigint, count(*) "
+                f"FROM ai_proxy.usage WHERE {column} = %s",
+                (subject,),
+            ).fetchone()
+            assert found == Account(Amount(*row[:2]), Amount(), row[2])
+    assert owner.execute("SELECT count(*) FROM ai_proxy.usage WHERE user_id = ANY(%s)", (ids,)).fetchone() == (
+        300 - len(refused),
+    )
+
+
+async def test_calls_that_end_together_are_counted_together_and_none_for_another(meters, owner):
+    who, meter, asked = caller(), meters(), []
+    calls = [await meter.reserve(who, Place(), wanted(10)) for _ in range(12)]
+    columns = meter._columns
+    meter._columns = lambda call, ending: asked.append(call.id) or columns(call, ending)
+    endings = [ending(7) for _ in calls]
+    endings[5] = replace(endings[5], total_ms=2**40)
+    await asyncio.gather(*(meter.settle(*pair) for pair in zip(calls, endings, strict=True)))
+    assert counter(owner, who.user_id) == Account(Amount(77, 77), Amount(10, 10), 11)
+    assert list(meter._unsettled) == list(meter._running) == [calls[5].id]
+    assert asked == [calls[0].id, *[call.id for call in calls[1:]] * 2], "one at once, the others together, then alone"
+    meter._unsettled[calls[5].id] = calls[5], ending(7)
+    await meter.beat()
+    assert counter(owner, who.user_id) == Account(Amount(84, 84), Amount(), 12)
+
+
+async def test_a_beat_waits_for_no_call_that_is_being_settled(meters, owner):
+    who, meter = caller(), meters()
+    ending_, running = [await meter.reserve(who, Place(), wanted(10)) for _ in range(2)]
+    for call in (ending_, running):
+        meter.watch(call, lambda: 3)
+    with owner.transaction():
+        owner.execute("SELECT 1 FROM ai_proxy.reservation WHERE id = %s FOR UPDATE", (ending_.id,))
+        async with asyncio.timeout(5):
+            await meter.beat()
+    seen = owner.execute("SELECT id, seen_tokens FROM ai_proxy.reservation WHERE user_id = %s", (who.user_id,))
+    assert dict(seen.fetchall()) == {ending_.id: 0, running.id: 3}
+
+
+async def test_a_call_given_twice_in_one_go_is_not_counted_twice(meters, owner):
+    who, meter = caller(), meters()
+    reserved = await meter.reserve(who, Place(), wanted(10))
+    call = reserved, ending(7)
+    assert list(await meter._count(meter._database, LedgerRepository, [call, call])) == [reserved.id] * 2
+    assert counter(owner, who.user_id) == Account(Amount(7, 7), Amount(), 1)
 
 
 async def test_ceilings_hold_where_no_budget_is_set(meters, owner):
@@ -358,6 +460,8 @@ async def _carry_out(environment, owner, steps, limit):
         for step, size, share, pick in steps:
             await _step(owner, who, model, made, step, size, share, pick)
             assert counter(owner, who.user_id) == model.account
+            opened = owner.execute("SELECT open FROM ai_proxy.meter WHERE subject_id = %s", (who.user_id,)).fetchone()
+            assert (opened or (0,))[0] == len(model.open)
             assert limit.allows(model.account.spent)
             spent = model.account.spent
             assert usage(owner, who.user_id) == (spent.tokens, spent.micro_usd, model.account.calls)

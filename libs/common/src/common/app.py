@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
@@ -67,12 +68,13 @@ def create_app(
     unlimited: tuple[str, ...] = (),
     client_headers: tuple[str, ...] = (),
     shown_headers: tuple[str, ...] = (),
+    innermost: Sequence[Middleware] = (),
 ) -> FastAPI:
     """The service's public app; the one for its internal port is at `.state.internal_app`.
 
     `resources` opens what the service itself holds (pools, stores); its value is at `app.state.resources`. Below the
     `unlimited` path prefixes routes bound their bodies themselves; browsers on other origins may send `client_headers`
-    and read `shown_headers`.
+    and read `shown_headers`. Behind the edge, before the routes, come the `innermost` layers.
     """
     app = _bare_app(
         settings,
@@ -82,6 +84,7 @@ def create_app(
         client_headers=client_headers,
         shown_headers=shown_headers,
     )
+    app.user_middleware.extend(innermost)
     app.state.settings = settings
     app.state.schema_too_old = False
     app.include_router(routes)

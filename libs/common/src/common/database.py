@@ -130,11 +130,24 @@ _PARAMETER = re.compile(r"%%|%\((\w+)\)s")
 _SPAN_ATTRIBUTES = {"db.system.name": "postgresql"}
 
 
+_PLAIN = re.compile(r"[ !#-&(-\[\]-~]*", re.ASCII)
+"""Text in which nothing has to be quoted: printable ASCII without quotes and backslashes."""
+
+
 def _literal(value: Any, connection: Connection) -> bytes:
-    # A UUID cannot hold a quote; everything else is quoted by psycopg.
-    if isinstance(value, UUID):
+    """What psycopg makes of a value; the plainest ones at a tenth of its price."""
+    kind = type(value)
+    if value is None:
+        return b"NULL"
+    if kind is UUID:  # cannot hold a quote
         return b"'%b'" % str(value).encode()
-    return b"NULL" if value is None else Literal(value).as_bytes(connection)
+    if kind is str and _PLAIN.fullmatch(value):
+        return b"'%b'" % value.encode()
+    if kind is bool:
+        return b"true" if value else b"false"
+    if kind is int and value >= 0:
+        return b"%d" % value
+    return Literal(value).as_bytes(connection)
 
 
 def _span_name(statement: str) -> str:

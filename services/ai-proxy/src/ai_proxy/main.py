@@ -1,6 +1,7 @@
 """Composition: settings in, app out."""
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from common.app import create_app
 
@@ -32,4 +33,5 @@ def create() -> FastAPI:
         unlimited=("/v1/ai/openai/", "/v1/ai/anthropic/"),
         client_headers=CLIENT_HEADERS,
         shown_headers=SHOWN_HEADERS,
+        innermost=[Middleware(routes.NativePaths)],
     )

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Index,
+    Integer,
     LargeBinary,
     Text,
     UniqueConstraint,
@@ -104,9 +105,9 @@ class Reservation(Table, table=True):
     """
 
     id: UUID = Field(primary_key=True)
-    process_id: UUID = Field(index=True)
-    user_id: UUID = Field(index=True)
-    workspace_id: UUID | None = Field(index=True)
+    process_id: UUID
+    user_id: UUID
+    workspace_id: UUID | None
     document_id: UUID | None
     day: date
     provider: str = _text()
@@ -131,11 +132,17 @@ class Process(Table, table=True):
 
 
 class Meter(Table, table=True):
-    """Tokens a user may still use this minute; less than none is waited off."""
+    """A user or workspace: calls under way, and tokens a user may still use this minute; less than none is waited off.
 
-    user_id: UUID = Field(primary_key=True)
+    `open` is the number of its rows in `reservation`, kept so that nobody has to count them.
+    """
+
+    subject_id: UUID = Field(primary_key=True)
     level: int = _big()
     at: datetime = _time()
+    open: int = Field(sa_column=Column(Integer, nullable=False, server_default=text("0")))
+
+    __table_args__ = (CheckConstraint("open >= 0", name="open"),)
 
 
 class Usage(Table, table=True):
@@ -163,7 +170,7 @@ class Usage(Table, table=True):
     __table_args__ = (
         Index("ix_usage_user_id_at", "user_id", "at"),
         Index("ix_usage_workspace_id_at", "workspace_id", "at"),
-        Index("ix_usage_at", "at"),
+        Index("ix_usage_at", "at", postgresql_using="brin"),
     )
 
 

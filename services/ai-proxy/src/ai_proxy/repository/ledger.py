@@ -5,15 +5,13 @@ from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
+import orjson
+
 from common.database import Row, Transaction
 
 REAPED_AT_ONCE: Final = 200
 
-_SETTLE: Final = (
-    "SELECT ai_proxy.settle(%(id)s, %(user)s, %(workspace)s, %(document)s, %(day)s, %(operation)s, %(own_key)s, "
-    "%(provider)s, %(model)s, %(input_tokens)s, %(cached_tokens)s, %(output_tokens)s, "
-    "%(micro_usd)s, %(outcome)s, %(estimated)s, %(status)s, %(first_byte_ms)s, %(total_ms)s) AS settled"
-)
+_SETTLE: Final = "SELECT ai_proxy.settle(%(calls)s::json)"
 
 
 class LedgerRepository:
@@ -33,11 +31,9 @@ class LedgerRepository:
         )
         return row
 
-    async def settle(self, call: Mapping[str, Any]) -> bool:
-        """Count what it was; false if that was done before."""
-        [row] = await self._transaction.single(_SETTLE, call)
-        settled: bool = row["settled"]
-        return settled
+    async def settle(self, calls: Sequence[Mapping[str, Any]]) -> None:
+        """Count what they were, all or none; what was done before changes nothing."""
+        await self._transaction.single(_SETTLE, {"calls": orjson.dumps(calls).decode()})
 
     async def series(self, kind: str, subject: UUID, place: UUID, period: str, since: date, until: date) -> list[Row]:
         """What was used in each day or month of a scope, oldest first."""
@@ -68,7 +64,7 @@ class WorkerRepository:
         self._transaction = transaction
 
     async def beat(self, process: UUID, lease_seconds: float, seen: Sequence[tuple[UUID, int]]) -> None:
-        """This process lives; so much was seen of its calls' answers."""
+        """This process lives; so much was seen of its calls' answers. It waits for none that is just being settled."""
         await self._transaction.execute(
             "INSERT INTO ai_proxy.process (id, beat_at, leased_until) "
             "VALUES (%(id)s, now(), now() + make_interval(secs => %(lease)s)) "
@@ -77,8 +73,11 @@ class WorkerRepository:
         )
         if seen:
             await self._transaction.execute(
+                "WITH free AS MATERIALIZED (SELECT f.id FROM ai_proxy.reservation f "
+                "WHERE f.id = ANY(%(ids)s::uuid[]) FOR UPDATE SKIP LOCKED) "
                 "UPDATE ai_proxy.reservation r SET seen_tokens = s.seen "
-                "FROM unnest(%(ids)s::uuid[], %(seen)s::bigint[]) AS s (id, seen) WHERE r.id = s.id",
+                "FROM unnest(%(ids)s::uuid[], %(seen)s::bigint[]) AS s (id, seen) JOIN free USING (id) "
+                "WHERE r.id = s.id",
                 {"ids": [id_ for id_, _ in seen], "seen": [tokens for _, tokens in seen]},
             )
 
@@ -99,7 +98,6 @@ class WorkerRepository:
             {"process": process, "running": list(running), "lease": lease_seconds},
         )
 
-    async def settle(self, call: Mapping[str, Any]) -> bool:
-        """Count what it was; false if that was done before."""
-        row = await self._transaction.one(_SETTLE, call)
-        return bool(row and row["settled"])
+    async def settle(self, calls: Sequence[Mapping[str, Any]]) -> None:
+        """Count what they were, all or none; what was done before changes nothing."""
+        await self._transaction.single(_SETTLE, {"calls": orjson.dumps(calls).decode()})

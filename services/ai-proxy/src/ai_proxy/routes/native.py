@@ -23,7 +23,7 @@ from ..errors import OperationNotFoundError, PlaceInvalidError, RequestRefusedEr
 from ..service import Ask, Caller, Exchange
 from ..service.exchange import GONE
 from ..service.intake import LARGE_BYTES
-from .streams import Message, Receive, Send, put, watching
+from .streams import App, Message, Receive, Send, put, watching
 
 log = logging.getLogger(__name__)
 
@@ -221,3 +221,21 @@ def _list(wire: Wire) -> None:
 
 for _wire in (OPENAI, ANTHROPIC):
     _list(_wire)
+
+
+class NativePaths:
+    """Serves what most calls are for without the layers of FastAPI's own; everything else is left to the routes."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        routes = [route for route in router.routes if isinstance(route, NativeRoute) and not route.param_convertors]
+        self._routes = {(method, route.path): route for route in routes for method in route.methods or ()}
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = route  # spans are named by it
+        await route.handle(scope, receive, send)

@@ -8,6 +8,7 @@ from typing import Any, Final
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Any, Receive, Send], Awaitable[None]]
 
 SEND_SECONDS: Final = 60.0
 """A client that takes nothing for so long is cut off."""

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 BEATS_A_LEASE: Final = 10
 LOOKED_AT_ONCE: Final = 16
 """Calls whose streams are read before anything else of this process has its turn."""
+SETTLED_AT_ONCE: Final = 64
 RETRY_SECONDS: Final = 3600
 REMEMBERED_USERS: Final = 10_000
 REMEMBERED_SECONDS: Final = 30.0
@@ -116,11 +117,14 @@ class Meter:
         self._places = places
         self._prices = prices
         self._caps = caps
+        self._ceilings = "{" + ",".join("NULL" if one is None else str(one) for one in caps.ceilings) + "}"
         self._process = uuid7()
         self._running: dict[UUID, Callable[[], int]] = {}
         self._beat_at: float | None = None
         self._steady_since = 0.0
         """Since when this process has beaten without a gap that is longer than a lease."""
+        self._due: dict[UUID, tuple[Reserved, Ending]] = {}
+        self._settling = asyncio.Lock()
         self._unsettled: dict[UUID, tuple[Reserved, Ending]] = {}
         self._personal: dict[UUID, float] = {}
         """Users known to have no only workspace, which calls without a place would be for, and until when."""
@@ -168,7 +172,7 @@ class Meter:
             "root": place.root_id, "personal": personal, "provider": wanted.provider,
             "models": list(wanted.models), "operation": wanted.operation, "streamed": wanted.streamed,
             "tokens": wanted.worst.tokens, "micro_usd": wanted.worst.micro_usd, "input_tokens": wanted.input_tokens,
-            "output_tokens": wanted.output_tokens, "ceilings": list(self._caps.ceilings),
+            "output_tokens": wanted.output_tokens, "ceilings": self._ceilings,
             "user_calls": self._caps.calls_per_user, "workspace_calls": self._caps.calls_per_workspace,
             "tokens_per_minute": self._caps.tokens_per_minute,
         }  # fmt: skip
@@ -184,29 +188,50 @@ class Meter:
         self._running.pop(reserved.id, None)
 
     async def settle(self, reserved: Reserved, ending: Ending) -> None:
-        """Count a call; if that cannot be done now, it is as soon as it can."""
-        counted = False
+        """Count a call; if that cannot be done now, it is as soon as it can.
+
+        Those that end while others are being counted are counted together, in the next transaction.
+        """
+        self._due[reserved.id] = reserved, ending
+        async with self._settling:
+            if reserved.id in self._due:
+                due = list(self._due.values())[:SETTLED_AT_ONCE]
+                for call, _ in due:
+                    del self._due[call.id]
+                await self._settle(due)
+
+    async def _settle(self, due: Sequence[tuple[Reserved, Ending]]) -> None:
+        counted: Sequence[UUID] = ()
         with suppress(DatabaseUnavailableError):
-            counted = await self._count(self._database, LedgerRepository, reserved, ending)
-        if counted:
-            self._running.pop(reserved.id, None)
-        else:
-            self._unsettled[reserved.id] = reserved, ending
-            self._running[reserved.id] = lambda: ending.usage.output
+            counted = await self._count(self._database, LedgerRepository, due)
+        for call, ending in due:
+            if call.id in counted:
+                self._running.pop(call.id, None)
+            else:
+                self._unsettled[call.id] = call, ending
+                self._running[call.id] = lambda written=ending.usage.output: written  # type: ignore[misc]
 
     async def _count(
-        self, database: Database, repository: type[LedgerRepository | WorkerRepository], call: Reserved, ending: Ending
-    ) -> bool:
-        """Whether it is counted, now or before; what hinders it hinders no other. Raises `DatabaseUnavailableError`."""
+        self,
+        database: Database,
+        repository: type[LedgerRepository | WorkerRepository],
+        calls: Sequence[tuple[Reserved, Ending]],
+    ) -> Sequence[UUID]:
+        """Those that are counted, now or before; what hinders one hinders no other.
+
+        Raises `DatabaseUnavailableError`.
+        """
         try:
             async with database.transaction() as transaction:
-                await repository(transaction).settle(self._columns(call, ending))
+                await repository(transaction).settle([self._columns(*call) for call in calls])
         except DatabaseUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - it is tried again, whatever it was
+            if len(calls) > 1:
+                return [id_ for call in calls for id_ in await self._count(database, repository, [call])]
             log.warning("a call is not counted yet", extra={"fields": {"cause": type(error).__name__}})
-            return False
-        return True
+            return ()
+        return [call.id for call, _ in calls]
 
     def _columns(self, call: Reserved, ending: Ending) -> dict[str, Any]:
         usage = ending.usage
@@ -242,7 +267,7 @@ class Meter:
             self._steady_since = now
         self._beat_at = now
         for id_, (call, ending) in list(self._unsettled.items()):
-            if await self._count(self._worker, WorkerRepository, call, ending):
+            if await self._count(self._worker, WorkerRepository, [(call, ending)]):
                 del self._unsettled[id_]
                 self._running.pop(id_, None)
 
@@ -270,7 +295,7 @@ class Meter:
             )
         counted = 0
         for call in abandoned:
-            counted += await self._count(self._worker, WorkerRepository, _reserved(call), _crashed(call))
+            counted += len(await self._count(self._worker, WorkerRepository, [(_reserved(call), _crashed(call))]))
         if counted:
             log.warning("calls nobody carries on were counted", extra={"fields": {"calls": counted}})
         return counted

@@ -174,9 +174,11 @@ def text(event: Json) -> str:
     for choice in choices if isinstance(choices, list) else ():
         inner = choice.get("delta") if isinstance(choice, dict) else None
         if isinstance(inner, dict):
-            found += _strings({name: value for name, value in inner.items() if name not in ("role", "tool_calls")})
-            calls = inner.get("tool_calls")
-            found += [part for call in (calls if isinstance(calls, list) else ()) for part in _called(call)]
+            found += [
+                value for name, value in inner.items() if isinstance(value, str) and name not in ("role", "tool_calls")
+            ]
+            if isinstance(calls := inner.get("tool_calls"), list):
+                found += [part for call in calls for part in _called(call)]
     return "".join(found)
 
 

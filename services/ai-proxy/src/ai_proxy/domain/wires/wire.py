@@ -20,7 +20,7 @@ FOLD_BYTES: Final = 256 * 1024
 EVENT_BYTES: Final = 8 * 1024 * 1024
 """A longer event is no event."""
 
-_DONE: Final = re.compile(rb"^data: ?\[DONE\]", re.MULTILINE)
+_DONE: Final = (b"\ndata: [DONE]", b"\ndata:[DONE]")
 _MODEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9:_-]|\.(?!\.)){0,99}")
 
 Json = dict[str, Any]
@@ -160,9 +160,10 @@ class Tally:
         data = self._rest + b"".join(self._chunks)
         self._chunks, self._held = [], 0
         end = data.rfind(b"\n") + 1
-        self._done = self._done or _DONE.search(data[:end]) is not None
         self._rest = data[end:] if len(data) - end <= EVENT_BYTES else b""
-        for event in events(data[:end]):
+        lines = data[:end]
+        self._done = self._done or any(done in lines or lines.startswith(done[1:]) for done in _DONE)
+        for event in events(lines):
             self._read(event)
 
     def _read(self, event: Json) -> None:
@@ -171,7 +172,7 @@ class Tally:
         self._ends += self._wire.ends(event)
         self.failed = self.failed or self._wire.failed(event)
         if text := self._wire.text(event):
-            self.text_bytes += len(text.encode("utf-8", "surrogatepass"))
+            self.text_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
             self.deltas += 1
 
     @property
