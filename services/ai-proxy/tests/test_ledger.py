@@ -197,7 +197,7 @@ async def test_calls_that_end_together_are_counted_together_and_none_for_another
     assert list(meter._unsettled) == list(meter._running) == [calls[5].id]
     assert asked == [calls[0].id, *[call.id for call in calls[1:]] * 2], "one at once, the others together, then alone"
     meter._unsettled[calls[5].id] = calls[5], ending(7)
-    await meter.beat()
+    await meter.settle_late()
     assert counter(owner, who.user_id) == Account(Amount(84, 84), Amount(), 12)
 
 
@@ -325,6 +325,7 @@ async def test_what_hinders_one_call_hinders_no_other(meters, owner):
     await meter.settle(odd, replace(ending(5), total_ms=2**40))
     meter._unsettled[good.id] = good, ending(7)
     await meter.beat()
+    await meter.settle_late()
     assert list(meter._unsettled) == [odd.id]
     assert counter(owner, who.user_id) == Account(Amount(7, 7), Amount(10, 10), 1)
     await meter.reserve(who, Place(), wanted(10))
@@ -375,7 +376,7 @@ async def test_what_could_not_be_counted_is_later(meters, open_database, owner):
     await gone.close()
     assert counter(owner, who.user_id).reserved == Amount(10, 10)
     meter._database = right
-    await meter.beat()
+    await meter.settle_late()
     assert counter(owner, who.user_id) == Account(Amount(7, 7), Amount(), 1)
     assert meter._unsettled == {}
     assert meter._running == {}
@@ -536,3 +537,78 @@ def test_no_usage_within_the_bounds_costs_more_than_the_worst(read, parts, writt
     shares = [int(read * part / total / 2) for part in parts]
     usage_ = Usage(read - sum(shares), *shares, output=written)
     assert price.cost(usage_) <= price.worst(read, written, caches=True)
+
+
+async def test_one_that_is_held_up_is_tried_again_after_the_others(meters, owner):
+    who, meter = caller(), meters()
+    stuck, free = [await meter.reserve(who, Place(), wanted(10)) for _ in range(2)]
+    meter._unsettled |= {stuck.id: (stuck, ending(3)), free.id: (free, ending(4))}
+    count, tried = meter._count, []
+
+    async def held_up(database, repository, calls):
+        [(call, _)] = calls
+        tried.append(call.id)
+        if call.id == stuck.id:
+            raise DatabaseUnavailableError
+        return await count(database, repository, calls)
+
+    meter._count = held_up
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailableError):
+            await meter.settle_late()
+    assert tried == [stuck.id, free.id, stuck.id]
+    assert counter(owner, who.user_id) == Account(Amount(4, 4), Amount(10, 10), 1)
+
+
+async def test_endings_that_wait_behind_one_that_fails_do_not_fail_one_by_one(meters):
+    who, meter = caller(), meters()
+    made = [await meter.reserve(who, Place(), wanted(10)) for _ in range(3)]
+    tries = []
+
+    async def away(_database, _repository, calls):
+        tries.append(len(calls))
+        await asyncio.sleep(0.05)
+        raise DatabaseUnavailableError
+
+    meter._count = away
+    await asyncio.gather(*(meter.settle(call, ending(3)) for call in made))
+    assert tries == [1]
+    assert set(meter._unsettled) == {call.id for call in made}
+    assert not meter._due
+
+
+async def test_whoever_is_cancelled_while_it_counts_loses_nobodys_call(meters):
+    who, meter = caller(), meters()
+    made = [await meter.reserve(who, Place(), wanted(10)) for _ in range(2)]
+    begun = asyncio.Event()
+
+    async def hang(*_):
+        begun.set()
+        await asyncio.sleep(60)
+
+    meter._count = hang
+    first, second = [asyncio.create_task(meter.settle(call, ending(3))) for call in made]
+    await begun.wait()
+    first.cancel()
+    await asyncio.wait([first, second])
+    assert set(meter._unsettled) == {call.id for call in made}
+
+
+async def test_a_call_counts_for_whom_it_was_reserved_whatever_its_end_says(meters, owner):
+    who, other, meter = caller(), caller(), meters()
+    theirs = await meter.reserve(who, Place(), wanted(10))
+    await meter.reserve(other, Place(), wanted(10))
+    await meter.settle(replace(theirs, user_id=other.user_id), ending(7))
+    assert counter(owner, who.user_id) == Account(Amount(7, 7), Amount(), 1)
+    assert counter(owner, other.user_id) == Account(Amount(), Amount(10, 10), 0)
+
+
+async def test_usage_is_of_the_moment_a_call_began(meters, owner):
+    who, meter = caller(), meters()
+    reserved = await meter.reserve(who, Place(), wanted(10))
+    owner.execute("UPDATE ai_proxy.reservation SET created_at = now() - interval '1 day' WHERE id = %s", (reserved.id,))
+    await meter.settle(reserved, replace(ending(7), total_ms=5))
+    [(age,)] = owner.execute(
+        "SELECT extract(epoch FROM now() - at)::int FROM ai_proxy.usage WHERE id = %s", (reserved.id,)
+    ).fetchall()
+    assert 86_400 <= age < 86_460

@@ -153,3 +153,19 @@ def test_keys_and_accounts_are_masked(told, shown):
 def test_a_key_is_found_as_json_has_it_and_a_short_one_is_no_key():
     assert masked(orjson.dumps({"message": 'your "odd"\\key'}), '"odd"\\key') == b'{"message":"your ***"}'
     assert masked(b"a b c", "b") == b"a b c"
+
+
+async def test_a_refusal_before_nobody_was_reached_costs_nothing(server, line, monkeypatch):
+    patient(line, attempts=2)
+
+    async def refuse(_request):
+        return web.Response(status=500, headers={"Retry-After": "0"})
+
+    target = Target("p", "POST", await server(refuse), {}, b"{}")
+    breaker = line.breaker("p")
+    failed = breaker.failed
+    monkeypatch.setattr(breaker, "failed", lambda: [failed() for _ in range(5)])
+    async with line.call() as call:
+        with pytest.raises(ProviderUnreachableError):
+            await call.open(target)
+        assert not call.asked

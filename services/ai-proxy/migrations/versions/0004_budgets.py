@@ -161,7 +161,9 @@ RESERVE = f"""DECLARE
     complete boolean := true;
 BEGIN
     IF p_document IS NOT NULL THEN
-        IF ai_proxy.my_role(p_root) IS NULL THEN
+        IF ai_proxy.my_role(p_root) IS NULL OR NOT (p_root = place OR EXISTS (
+            SELECT 1 FROM ai_proxy.access_root a WHERE a.root_id = p_root AND a.workspace_id = place))
+        THEN
             verdict := 'document_not_found'; RETURN NEXT; RETURN;
         END IF;
     ELSIF place IS NOT NULL THEN
@@ -222,7 +224,7 @@ BEGIN
     END IF;
     IF busy.level <= 0 AND p_tokens > 0 THEN
         verdict := 'tokens_per_minute'; about := 'user';
-        retry_after := ceil((1 - busy.level) * 60.0 / p_tokens_per_minute)::int; RETURN NEXT; RETURN;
+        retry_after := least(ceil((1 - busy.level) * 60.0 / p_tokens_per_minute), 86400)::int; RETURN NEXT; RETURN;
     END IF;
     SELECT k.id, k.wrapped_key, k.ciphertext, k.kind || ':' || k.owner_id AS owner INTO found FROM ai_proxy.own_key k
     WHERE k.provider = p_provider AND (k.kind, k.owner_id) IN (('user', me), ('workspace', place))
@@ -263,7 +265,7 @@ _CALLS = """json_to_recordset(p_calls) AS given (id uuid, "user" uuid, workspace
         first_byte_ms integer, total_ms integer)"""
 _USAGE = """(id, at, user_id, workspace_id, document_id, provider, model, operation, own_key,
         input_tokens, cached_tokens, output_tokens, micro_usd, outcome, estimated, status, first_byte_ms, total_ms)"""
-_USED = """{0}.id, now() - make_interval(secs => {0}.total_ms / 1000.0), {0}."user", {0}.workspace, {0}.document,
+_USED = """{0}.id, {0}.begun, {0}."user", {0}.workspace, {0}.document,
         {0}.provider, {0}.model, {0}.operation, {0}.own_key, {0}.input_tokens, {0}.cached_tokens, {0}.output_tokens,
         {0}.micro_usd, {0}.outcome, {0}.estimated, {0}.status, {0}.first_byte_ms, {0}.total_ms"""
 _OF_DUE = (
@@ -292,9 +294,13 @@ BEGIN
     END LOOP;
     WITH call AS MATERIALIZED (SELECT * FROM {_CALLS}
     ), gone AS (
-        DELETE FROM ai_proxy.reservation r USING call WHERE r.id = call.id RETURNING r.id, r.tokens, r.micro_usd
+        DELETE FROM ai_proxy.reservation r USING call WHERE r.id = call.id
+        RETURNING r.id, r.created_at AS begun, r.user_id AS "user", r.workspace_id AS workspace,
+            r.document_id AS document, r.day, r.operation, r.own_key, r.tokens, r.micro_usd AS reserved_micro_usd
     ), due AS MATERIALIZED (
-        SELECT call.*, gone.tokens, gone.micro_usd AS reserved_micro_usd FROM call JOIN gone USING (id)
+        SELECT gone.*, call.provider, call.model, call.input_tokens, call.cached_tokens, call.output_tokens,
+            call.micro_usd, call.outcome, call.estimated, call.status, call.first_byte_ms, call.total_ms
+        FROM call JOIN gone USING (id)
     ), noted AS (
         INSERT INTO ai_proxy.usage {_USAGE} SELECT {_USED.format("due")} FROM due
     ), metered AS (
@@ -319,7 +325,11 @@ BEGIN
     )
     SELECT array_agg(gone.id) INTO freed FROM gone;
     IF cardinality(freed) = json_array_length(p_calls) THEN RETURN; END IF;
-    FOR late IN SELECT * FROM {_CALLS} WHERE given.id <> ALL(coalesce(freed, '{{}}')) LOOP
+    FOR late IN
+        SELECT given.*, to_timestamp(
+            ('x' || left(replace(given.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0) AS begun
+        FROM {_CALLS} WHERE given.id <> ALL(coalesce(freed, '{{}}'))
+    LOOP
         DELETE FROM ai_proxy.usage u WHERE u.id = late.id AND u.outcome = 'crashed' AND late.outcome <> 'crashed'
         RETURNING u.input_tokens + u.output_tokens AS tokens, u.micro_usd, 1 AS calls INTO guessed;
         CONTINUE WHEN guessed IS NULL AND EXISTS (SELECT 1 FROM ai_proxy.usage u WHERE u.id = late.id);

@@ -37,10 +37,13 @@ class Catalog:
             raise ProviderNotFoundError from None
 
     def of_model(self, wire: Wire, model: str) -> Provider:
-        """Who is asked for a model in a format: who lists it, else who lists none. Raises `ProviderNotFoundError`."""
+        """Who is asked for a model in a format: who lists it, else who lists none. Raises `ProviderNotFoundError`.
+
+        What models there are (no `model`) is asked of the first one.
+        """
         able = [one for one in self.providers.values() if one.wire is wire]
         for one in able:
-            if model in one.models:
+            if model in one.models or not model:
                 return one
         for one in able:
             if not one.models:

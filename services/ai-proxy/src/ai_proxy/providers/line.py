@@ -157,6 +157,7 @@ class Call:
                 raise
 
     async def _try(self, target: Target, breaker: Breaker) -> None:
+        asked = self.asked
         for attempt in range(1, self._patience.attempts + 1):
             try:
                 breaker.check(target.provider)
@@ -176,6 +177,7 @@ class Call:
             pause = self._pause_before_next(attempt)
             if pause is None:
                 return
+            self.asked = asked  # what was refused costs nothing
             self._close()
             await asyncio.sleep(pause)
 

@@ -146,7 +146,8 @@ class Exchange:
         """What is asked for, of another model if one is given. Raises `RequestRefusedError`."""
         ask = self._ask
         if ask.operation.method != "POST":
-            return Demand("", {}, streamed=False, text_bytes=0, answer_tokens=0)
+            _, _, name = ask.operation.path.partition("models/")
+            return Demand(name, {}, streamed=False, text_bytes=0, answer_tokens=0)
         return ask.wire.demand(ask.operation, {**ask.body, **({"model": model} if model else {})}, rules)
 
     def _want(self) -> Wanted:

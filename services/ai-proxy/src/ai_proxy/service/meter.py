@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -201,15 +201,24 @@ class Meter:
                 await self._settle(due)
 
     async def _settle(self, due: Sequence[tuple[Reserved, Ending]]) -> None:
-        counted: Sequence[UUID] = ()
-        with suppress(DatabaseUnavailableError):
+        try:
             counted = await self._count(self._database, LedgerRepository, due)
-        for call, ending in due:
+        except BaseException as error:
+            self._put_off([*due, *self._due.values()])  # nobody waits for another attempt
+            self._due.clear()
+            if not isinstance(error, DatabaseUnavailableError):
+                raise
+            return
+        for call, _ in due:
             if call.id in counted:
                 self._running.pop(call.id, None)
-            else:
-                self._unsettled[call.id] = call, ending
-                self._running[call.id] = lambda written=ending.usage.output: written  # type: ignore[misc]
+        self._put_off([one for one in due if one[0].id not in counted])
+
+    def _put_off(self, calls: Iterable[tuple[Reserved, Ending]]) -> None:
+        """Count them with a later beat."""
+        for call, ending in calls:
+            self._unsettled[call.id] = call, ending
+            self._running[call.id] = lambda written=ending.usage.output: written  # type: ignore[misc]
 
     async def _count(
         self,
@@ -248,13 +257,13 @@ class Meter:
     async def run(self) -> None:
         """Beat, settle what could not be, and reap what dead processes left, until cancelled."""
         while True:
-            try:
-                await self.beat()
-                await self.reap()
-            except DatabaseUnavailableError as error:
-                log.info("no beat", extra={"fields": {"cause": str(error)}})
-            except Exception:
-                log.exception("no beat")
+            for work in (self.beat, self.settle_late, self.reap):
+                try:
+                    await work()
+                except DatabaseUnavailableError as error:
+                    log.info("no beat", extra={"fields": {"cause": str(error)}})
+                except Exception:
+                    log.exception("no beat")
             await asyncio.sleep(self._caps.lease_seconds / BEATS_A_LEASE)
 
     async def beat(self) -> None:
@@ -266,8 +275,19 @@ class Meter:
         if self._beat_at is None or now - self._beat_at > self._caps.lease_seconds:
             self._steady_since = now
         self._beat_at = now
-        for id_, (call, ending) in list(self._unsettled.items()):
-            if await self._count(self._worker, WorkerRepository, [(call, ending)]):
+
+    async def settle_late(self) -> None:
+        """Count what could not be counted when it ended. Raises `DatabaseUnavailableError` if that cannot be done now.
+
+        One that is held up, by a lock of somebody's, is tried again after the others.
+        """
+        for id_, one in list(self._unsettled.items()):
+            try:
+                counted = await self._count(self._worker, WorkerRepository, [one])
+            except DatabaseUnavailableError:
+                self._unsettled[id_] = self._unsettled.pop(id_)
+                raise
+            if counted:
                 del self._unsettled[id_]
                 self._running.pop(id_, None)
 
