@@ -71,6 +71,24 @@ async def test_a_restart_of_redis_costs_no_announcement(backing):
         assert await redis.zscore(REDIS_KEY, entry)
 
 
+async def test_whatever_the_client_raises_the_feed_listens_again(redis, monkeypatch):
+    feed = RevocationFeed(Revocations(), redis, [nothing])
+    listen, broken = feed._listen, []
+
+    async def odd():
+        if not broken:
+            broken.append(True)
+            raise RuntimeError("seen when a server was killed")
+        await listen()
+
+    monkeypatch.setattr(feed, "_listen", odd)
+    running = asyncio.create_task(feed.run())
+    await until(lambda: feed.loaded)
+    assert broken
+    running.cancel()
+    await asyncio.wait([running])
+
+
 async def test_an_owner_that_is_away_is_not_complete(redis):
     async def away(_since):
         raise UnavailableError

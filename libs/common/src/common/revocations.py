@@ -183,7 +183,9 @@ class RevocationFeed:
                 await self._listen()
             except (RedisError, OSError) as error:
                 log.warning("revocation channel lost", extra={"fields": {"cause": str(error)}})
-                await asyncio.sleep(1.0)
+            except Exception:  # seen of the client when a server is killed: no reason to end the process
+                log.exception("revocation channel lost")
+            await asyncio.sleep(1.0)
 
     async def _listen(self) -> None:
         async with self._redis.pubsub() as channel:
