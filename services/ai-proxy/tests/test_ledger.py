@@ -134,6 +134,7 @@ async def test_a_hundred_calls_at_once_on_a_budget_for_one(meters, owner):
 async def test_calls_of_all_scopes_at_once_add_up_and_never_wait_for_each_other_for_good(meters, owner, caplog):
     places, people = [uuid7() for _ in range(3)], [caller() for _ in range(4)]
     for place in places:
+        owner.execute("INSERT INTO ai_proxy.workspace_models (workspace_id, version) VALUES (%s, 1)", (place,))
         for who in people:
             owner.execute(
                 "INSERT INTO ai_proxy.access_member (workspace_id, user_id, role, version) "

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from datetime import datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -66,8 +66,35 @@ async def test_settings_are_changed_one_by_one_and_shown_to_all(people, told):
     both = await ada.http.patch(path, json={"ai_models": None, "name": "New", "trash_days": 1})
     assert both.json().items() >= {"ai_models": None, "name": "New", "trash_days": 1, "mfa_required": True}.items()
     assert (await ada.http.patch(path, json={})).json()["version"] == 6
-    events = [(kind, version, data["name"]) for kind, version, data in await told(workspace)]
-    assert events[1:] == [*(("updated", n, "Notes") for n in range(2, 6)), ("updated", 6, "New")]
+    events = [(kind, version, data["name"], data["ai_models"]) for kind, version, data in await told(workspace)]
+    assert events == [
+        ("created", 1, "Notes", None), *(("updated", n, "Notes", None) for n in range(2, 5)),
+        ("updated", 5, "Notes", ["gpt-x", "claude-y"]), ("updated", 6, "New", None),
+    ]  # fmt: skip
+
+
+async def test_models_are_told_whole_with_whatever_changes_and_to_who_asks(people, told, fleet):
+    ada = await people.person()
+    workspace = await people.workspace(ada)
+    path, models = f"/v1/workspaces/{workspace}", ["gpt-x"]
+    revocations = fleet["documents"].app.state.platform.revocations
+    assert (await ada.http.patch(path, json={"name": "A"})).status_code == 200
+    assert (await ada.http.patch(path, json={"ai_models": models})).status_code == 200
+    async with asyncio.timeout(10):
+        while revocations.workspaces.get(UUID(workspace)) != 3:  # a copy that is older asks
+            await asyncio.sleep(0.01)
+    client = fleet["documents"].app.state.platform.client
+    facts = await client.get("auth-gateway", f"/internal/users/{ada.id}/access", acting_user=ada.id)
+    assert [(one["version"], one["ai_models"]) for one in facts["workspaces"]] == [(3, models)]
+    assert (await ada.http.patch(path, json={"name": "B"})).status_code == 200
+    assert revocations.workspaces[UUID(workspace)] == 3
+    assert (await ada.http.delete(path, params={"confirm": "B"})).status_code == 204
+    assert (await ada.http.post(f"{path}/restore")).status_code == 200
+    events = [(kind, data["ai_models"]) for kind, _, data in await told(workspace)]
+    assert events == [
+        ("created", None), ("updated", None), ("updated", models), ("updated", models), ("deleted", models),
+        ("restored", models),
+    ]  # fmt: skip
 
 
 async def test_domains_are_kept_in_lower_case(people):

@@ -1,5 +1,5 @@
 """Events in, one service call each."""
 
-from common.access import Projections
+from .service import Facts
 
-subscribers = Projections("ai_proxy").subscribers
+subscribers = Facts("ai_proxy").subscribers

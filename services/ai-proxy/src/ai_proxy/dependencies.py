@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
+from common.access import Action
 from common.database import Transaction
 from common.dependencies import BearerToken, CurrentUser
 from common.platform import Platform
@@ -23,9 +24,12 @@ from .service import (
     Caller,
     Caps,
     Exchanges,
+    Facts,
     Intake,
     KeyService,
     Meter,
+    Models,
+    Place,
     Places,
     Terms,
     UsageService,
@@ -43,6 +47,7 @@ class Resources:
     catalog: Catalog
     keyring: Keyring
     places: Places
+    models: Models
     meter: Meter
     intake: Intake
     caps: Caps
@@ -55,9 +60,11 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
     settings = platform.settings
     assert isinstance(settings, Settings)  # noqa: S101 - main.create() built it
     platform.chores.append(f"forget_usage({settings.usage_days})")
+    platform.access.projections = Facts(settings.schema_name)
     catalog = _catalog(settings)
     keyring = Keyring(LocalWrapper(settings.key_encryption_keys.get_secret_value().split(",")))
     places = Places(platform.database, platform.client, platform.access, platform.revocations)
+    models = Models(platform.database, places)
     caps = _caps(settings)
     meter = Meter(platform.database, platform.worker, places, catalog.prices, caps)
     line = Line(
@@ -70,12 +77,12 @@ async def resources(platform: Platform) -> AsyncIterator[Resources]:
         )
     )
     exchanges = Exchanges(
-        meter, catalog, line, keyring, places, platform.connections, Terms(settings.answer_limit_bytes)
+        meter, catalog, line, keyring, places, models, platform.connections, Terms(settings.answer_limit_bytes)
     )
     intake = Intake(caps.calls_per_user)
     platform.supervise("meter", meter.run())
     try:
-        yield Resources(exchanges, catalog, keyring, places, meter, intake, caps, settings.body_limit_bytes)
+        yield Resources(exchanges, catalog, keyring, places, models, meter, intake, caps, settings.body_limit_bytes)
     finally:
         await line.close()
 
@@ -169,10 +176,13 @@ async def heartbeat_seconds(request: Request) -> float:
     return settings.heartbeat_seconds
 
 
-async def models_of(request: Request, budgets: "Budgets", workspace_id: UUID | None = None) -> list[tuple[str, str]]:
+async def models_of(request: Request, caller: CurrentCaller, workspace_id: UUID | None = None) -> list[tuple[str, str]]:
     """Provider and name of each model the caller may use."""
     own: Resources = request.app.state.resources
-    allowed = await budgets.models(workspace_id)
+    place = Place(workspace_id)
+    if workspace_id:
+        await own.places.require(caller, place, Action.READ)
+    allowed = await own.models.allowed(caller, place)
     return [pair for pair in own.catalog.models() if all(pair[1] in models for models in allowed)]
 
 
@@ -181,7 +191,7 @@ Usages = Annotated[UsageService, Depends(usage_service)]
 Keys = Annotated[KeyService, Depends(key_service)]
 Assist = Annotated[AssistService, Depends(assist_service)]
 Heartbeat = Annotated[float, Depends(heartbeat_seconds)]
-Models = Annotated[list[tuple[str, str]], Depends(models_of)]
+UsableModels = Annotated[list[tuple[str, str]], Depends(models_of)]
 
 
 async def the_catalog(request: Request) -> Catalog:

@@ -90,6 +90,13 @@ class ModelNotAllowedError(ForbiddenError):
     title = "This model may not be used here"
 
 
+class ModelsUnknownError(UnavailableError):
+    """Which models the workspace allows could not be found out."""
+
+    code = "models_unknown"
+    title = "Which models may be used here is not known at the moment"
+
+
 class ProviderNotFoundError(NotFoundError):
     """No such provider."""
 

@@ -80,6 +80,16 @@ class Budget(Table, table=True):
     __table_args__ = (UniqueConstraint("kind", "subject_id", "place_id"),)
 
 
+class WorkspaceModels(Table, table=True):
+    """Models a workspace allows by its own settings, null: all; `version` is the workspace's when that was told."""
+
+    __tablename__ = "workspace_models"
+
+    workspace_id: UUID = Field(primary_key=True)
+    models: list[str] | None = Field(sa_column=Column(ARRAY(Text)))
+    version: int = _big()
+
+
 class Counter(Table, table=True):
     """Spent and reserved in a scope and period (`day` or `month` from `starts_on`, UTC); spent = sum of `usage`."""
 

@@ -70,15 +70,16 @@ class Projections:
         await _keep(transaction, self._group_member, facts, "user_id", "group_id")
 
     async def keep_workspaces(self, transaction: Transaction, facts: Sequence[Fact]) -> None:
-        """Store workspaces: workspace_id, name, removed, version."""
-        await _keep(transaction, self._workspace, facts, "workspace_id")
+        """Store workspaces: workspace_id, name, removed, version; what else is told of them, a service may keep."""
+        named = [{name: fact[name] for name in ("workspace_id", "name", "removed", "version")} for fact in facts]
+        await _keep(transaction, self._workspace, named, "workspace_id")
 
     async def keep_roots(self, transaction: Transaction, facts: Sequence[Fact]) -> None:
         """Store access roots with their grants, as `RootChanged` has them.
 
         Two statements: once the rows are locked, what others have written is seen and replaced whole.
         """
-        newest = _newest(facts, "root_id")
+        newest = newest_of(facts, "root_id")
         if not newest:
             return
         rows = orjson.dumps(newest).decode()
@@ -137,11 +138,11 @@ class Projections:
 
 
 def _removable(event: Envelope, kind: type[WorkspaceUpdated | GroupUpdated]) -> Fact:
-    return {**read(event, kind).model_dump(), "removed": event.type.endswith(".deleted.v1")}
+    return {**read(event, kind).model_dump(exclude_unset=True), "removed": event.type.endswith(".deleted.v1")}
 
 
 async def _keep(transaction: Transaction, statement: str, facts: Iterable[Fact], *key: str) -> None:
-    newest = _newest(facts, *key)
+    newest = newest_of(facts, *key)
     if newest:
         await transaction.execute(statement, {name: [fact[name] for fact in newest] for name in newest[0]})
 
@@ -158,7 +159,7 @@ def _upsert(schema: str, table: str, key: Sequence[str], values: Sequence[str]) 
     )
 
 
-def _newest(facts: Iterable[Fact], *key: str) -> list[Fact]:
+def newest_of(facts: Iterable[Fact], *key: str) -> list[Fact]:
     """The fact of the highest version for each key: one statement cannot change a row twice."""
     newest: dict[tuple[Any, ...], Fact] = {}
     for fact in facts:

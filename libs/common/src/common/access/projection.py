@@ -40,7 +40,8 @@ class AccessProjection:
         self._revocations = revocations
         self._schema = schema
         self._owns_roots = owns_roots
-        self._projections = Projections(schema)
+        self.projections = Projections(schema)
+        """Keeps what owners answer; a service that keeps more of it puts its own here."""
         self._asked: dict[UUID, float] = {}
         self._own: dict[UUID, Versions] = {}
         """User -> workspace or group -> version of the membership we are sure to know."""
@@ -151,7 +152,7 @@ class AccessProjection:
         told = {id_: self._revocations.roots.get(id_, 0) for id_ in ids}
         answer = await self._client.get("documents", "/internal/roots", {"ids": ",".join(map(str, ids))})
         async with self._database.transaction() as transaction:
-            await self._projections.keep_roots(transaction, answer["roots"])
+            await self.projections.keep_roots(transaction, answer["roots"])
         _raise(self._roots, [{"id": id_, "version": version} for id_, version in told.items()])
 
     async def _ask(self, user_id: UUID) -> None:
@@ -163,9 +164,9 @@ class AccessProjection:
         listed = {UUID(fact["workspace_id"]) for fact in facts["members"]}
         gone = [row for row in before if row["workspace_id"] not in listed]
         async with self._database.transaction() as transaction:
-            await self._projections.keep_members(transaction, facts["members"])
-            await self._projections.keep_group_members(transaction, facts["group_members"])
-            await self._projections.keep_workspaces(transaction, facts["workspaces"])
+            await self.projections.keep_members(transaction, facts["members"])
+            await self.projections.keep_group_members(transaction, facts["group_members"])
+            await self.projections.keep_workspaces(transaction, facts["workspaces"])
             if gone:  # unless it was told of again since we looked
                 await transaction.execute(
                     f"UPDATE {self._schema}.access_member AS m SET removed = true "

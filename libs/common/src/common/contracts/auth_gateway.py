@@ -1,4 +1,7 @@
-"""What auth-gateway tells the fleet: users, workspaces, memberships, sessions."""
+"""What auth-gateway tells the fleet: users, workspaces, memberships, sessions.
+
+`ai_models` of a workspace: null, all; left out, by a release that did not tell it, nothing is known.
+"""
 
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -49,6 +52,7 @@ class WorkspaceCreated(Event):
     workspace_id: UUID
     name: str
     version: int
+    ai_models: list[str] | None = None
 
 
 class WorkspaceUpdated(Event):
@@ -58,6 +62,7 @@ class WorkspaceUpdated(Event):
     workspace_id: UUID
     name: str
     version: int
+    ai_models: list[str] | None = None
 
 
 class WorkspaceDeleted(Event):
@@ -67,6 +72,7 @@ class WorkspaceDeleted(Event):
     workspace_id: UUID
     name: str
     version: int
+    ai_models: list[str] | None = None
 
 
 class WorkspaceRestored(Event):
@@ -76,6 +82,7 @@ class WorkspaceRestored(Event):
     workspace_id: UUID
     name: str
     version: int
+    ai_models: list[str] | None = None
 
 
 def membership_id(workspace_id: UUID, user_id: UUID) -> UUID:

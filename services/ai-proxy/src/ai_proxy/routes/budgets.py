@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from common.dependencies import BEARER
 from common.idempotency import json_response
 
-from ..dependencies import Budgets, Models, TheCatalog, Usages
+from ..dependencies import Budgets, TheCatalog, UsableModels, Usages
 from ..domain.prices import PICO
 from ..schemas import BudgetList, BudgetRead, BudgetWrite, ModelList, ScopeName, UsageRead
 
@@ -48,7 +48,7 @@ async def get_usage(
 
 
 @router.get("/models", response_model=ModelList)
-async def list_models(models: Models, catalog: TheCatalog) -> Response:
+async def list_models(models: UsableModels, catalog: TheCatalog) -> Response:
     """What the caller may use, in general or in a workspace (`?workspace_id=`), with prices and limits."""
     prices = catalog.prices
     items = [

@@ -3,9 +3,11 @@
 from .assist import AssistService
 from .budgets import BudgetService
 from .exchange import Ask, Exchange, Exchanges, Terms
+from .facts import Facts
 from .intake import Intake
 from .keys import KeyService
 from .meter import Caps, Meter
+from .models import Models
 from .places import Caller, Place, Places
 from .usage import UsageService
 
@@ -17,9 +19,11 @@ __all__ = [
     "Caps",
     "Exchange",
     "Exchanges",
+    "Facts",
     "Intake",
     "KeyService",
     "Meter",
+    "Models",
     "Place",
     "Places",
     "Terms",

@@ -11,9 +11,9 @@ from common.identifiers import uuid7
 from ..errors import AssistIncompleteError, WorkspaceNotFoundError
 from ..repository import BudgetRepository
 from ..schemas import BudgetWrite
+from .models import NOBODY
 from .places import Caller, Place, Places
 
-NOBODY: Final = UUID(int=0)
 KINDS: Final = ("user", "member", "workspace", "document")
 PERIODS: Final = ("day", "month")
 _SPENT: Final = ("spent_tokens", "spent_micro_usd", "reserved_tokens", "reserved_micro_usd", "calls")
@@ -75,15 +75,6 @@ class BudgetService:
         [budget] = await self._read([(kind, subject, place)])
         return budget
 
-    async def models(self, workspace_id: UUID | None) -> list[set[str]]:
-        """Sets of models, of which the caller may use what is in all; none: any. Raises `WorkspaceNotFoundError`."""
-        scopes: list[Scope] = [("user", self._caller.user_id, NOBODY)]
-        if workspace_id:
-            await self._places.require(self._caller, Place(workspace_id), Action.READ)
-            scopes += [("member", self._caller.user_id, workspace_id), ("workspace", workspace_id, workspace_id)]
-        budgets = await self._budgets.of(scopes)
-        return [set(row["models"] or ()) if row["enabled"] else set() for row in budgets if _narrows(row)]
-
     async def _read(self, scopes: Sequence[Scope]) -> list[Any]:
         budgets = {_scope(row): row for row in await self._budgets.of(scopes)}
         counters = {(*_scope(row), row["period"]): row for row in await self._budgets.counters(scopes)}
@@ -114,10 +105,6 @@ class BudgetService:
 
 def _scope(row: Row) -> Scope:
     return row["kind"], row["subject_id"], row["place_id"]
-
-
-def _narrows(row: Row) -> bool:
-    return row["models"] is not None or not row["enabled"]
 
 
 async def scope_of(

@@ -36,6 +36,7 @@ from ..providers.keyring import Keyring, Sealed
 from ..providers.line import AGENT, Call, Line, Target
 from ..providers.masking import masked
 from .meter import Ending, Meter, Wanted
+from .models import Models, only
 from .places import Caller, Place, Places
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Exchanges:
         line: Line,
         keyring: Keyring,
         places: Places,
+        models: Models,
         connections: Connections,
         terms: Terms,
     ) -> None:
@@ -89,6 +91,7 @@ class Exchanges:
         self.line = line
         self.keyring = keyring
         self.places = places
+        self.models = models
         self.connections = connections
         self.terms = terms
 
@@ -259,6 +262,9 @@ class Exchange:
         if not self._ask.operation.priced:
             self.body = masked(self.body, self._key)
         self._usage = self._ask.wire.usage(_object(self.body))
+        if self._ask.operation.name == "models":
+            where = replace(self._ask.place, workspace_id=self._reserved.workspace_id)
+            self.body = only(self.body, await self._own.models.allowed(self._ask.caller, where))
 
     async def _read_whole(self, limit: int) -> bytes:
         try:

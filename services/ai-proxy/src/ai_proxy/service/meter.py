@@ -22,6 +22,7 @@ from ..errors import (
     BudgetExceededError,
     DocumentNotFoundError,
     ModelNotAllowedError,
+    ModelsUnknownError,
     TokensPerMinuteError,
     TooManyCallsError,
     WorkspaceNotFoundError,
@@ -46,8 +47,11 @@ _REFUSALS: Final[Mapping[str, type[ServiceError]]] = {
     "action_forbidden": ActionForbiddenError,
     "workspace_required": WorkspaceRequiredError,
     "model_not_allowed": ModelNotAllowedError,
+    "workspace_unknown": ModelsUnknownError,
 }
-_MAY_BE_NEWER: Final = ("document_not_found", "workspace_not_found", "action_forbidden", "workspace_required")
+_MAY_BE_NEWER: Final = (
+    "document_not_found", "workspace_not_found", "action_forbidden", "workspace_required", "workspace_unknown"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

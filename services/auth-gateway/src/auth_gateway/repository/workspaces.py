@@ -106,7 +106,8 @@ class WorkspaceRepository:
         )
 
     async def facts(self) -> list[Row]:
-        """Workspaces the acting user is a member of as facts, deleted ones included."""
+        """Workspaces the acting user is a member of as facts, deleted ones included, of which no settings are seen."""
         return await self.transaction.all(
-            "SELECT workspace_id, name, version, removed FROM auth_gateway.my_workspace_facts()"
+            "SELECT f.workspace_id, f.name, f.version, f.removed, w.ai_models FROM auth_gateway.my_workspace_facts() f "
+            "LEFT JOIN auth_gateway.workspace w ON w.id = f.workspace_id"
         )

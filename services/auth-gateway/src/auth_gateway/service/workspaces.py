@@ -38,7 +38,7 @@ class WorkspaceService:
         """Open a workspace; its creator becomes the owner."""
         workspace_id = uuid7()
         await self._workspaces.create(workspace_id, name, self._memberships.me)
-        event = WorkspaceCreated(workspace_id=workspace_id, name=name, version=1)
+        event = WorkspaceCreated(workspace_id=workspace_id, name=name, version=1, ai_models=None)
         await self._memberships.record(event, workspace_id, 1)
         await self._memberships.begin(workspace_id, self._memberships.me, "owner")
         return await self.get(workspace_id)
@@ -73,10 +73,13 @@ class WorkspaceService:
             raise RoleInsufficientError("only owners set who may join and how members sign in")
         if changes:
             version = await self._workspaces.update(workspace_id, changes)
+            after = {**workspace, **changes}
             event = WorkspaceUpdated(
-                workspace_id=workspace_id, name=changes.get("name", workspace["name"]), version=version
+                workspace_id=workspace_id, name=after["name"], version=version, ai_models=after["ai_models"]
             )
             await self._memberships.record(event, workspace_id, version)
+            if "ai_models" in changes:  # some may be used no more
+                await self._announcer.workspace_changed(self._workspaces.transaction, workspace_id, version)
         return await self.get(workspace_id)
 
     async def list_joinable(self) -> list[Row]:
@@ -110,7 +113,9 @@ class WorkspaceService:
         if confirm != workspace["name"]:
             raise ConfirmationMissingError
         version = await self._workspaces.delete(workspace_id)
-        event = WorkspaceDeleted(workspace_id=workspace_id, name=workspace["name"], version=version)
+        event = WorkspaceDeleted(
+            workspace_id=workspace_id, name=workspace["name"], version=version, ai_models=workspace["ai_models"]
+        )
         await self._memberships.record(event, workspace_id, version)
         await self._announcer.workspace_changed(self._workspaces.transaction, workspace_id, version)
 
@@ -124,6 +129,8 @@ class WorkspaceService:
         if deleted is None:
             return await self._memberships.require(workspace_id, Action.OWN)
         version = await self._workspaces.restore(workspace_id)
-        event = WorkspaceRestored(workspace_id=workspace_id, name=deleted["name"], version=version)
+        event = WorkspaceRestored(
+            workspace_id=workspace_id, name=deleted["name"], version=version, ai_models=deleted["ai_models"]
+        )
         await self._memberships.record(event, workspace_id, version)
         return await self.get(workspace_id)
