@@ -12,6 +12,7 @@ from test_native import CHAT, MESSAGES, VERSION, chat, usage_of
 from ai_proxy.domain.reckoning import UNSEEN_TOKENS_A_SECOND
 from ai_proxy.providers import line
 from ai_proxy.service import exchange
+from common.client import BREAK_SECONDS
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def patience(own, monkeypatch):
     def patient(**seconds):
         monkeypatch.setattr(own.exchanges.line, "_patience", replace(own.exchanges.line._patience, **seconds))
 
-    monkeypatch.setattr(own.exchanges.line, "_breakers", {})
+    own.exchanges.line._breakers.clear()
     return patient
 
 
@@ -210,8 +211,27 @@ async def test_a_provider_that_is_away_is_not_asked_for_a_while(ada, workspace, 
     second = await ada.http.post(CHAT, json=chat("away-model"))
     assert [one.json()["error"]["code"] for one in (first, second)] == ["provider_unreachable"] * 2
     assert second.status_code == 503
-    assert own.exchanges.line.breaker("away")._failures == 5, "the second was not tried"
+    [breaker] = own.exchanges.line._breakers.values()
+    assert breaker._failures == 5, "the second was not tried"
     assert (await usage_of(ada, 2))["items"][0]["tokens"] == 0
+
+
+async def test_whose_own_key_or_model_fails_stops_nobody_else(people, ada, workspace, provider, patience):
+    patience(attempts=1)
+    bob = await people.person("Bob")
+    await people.join(workspace, bob, "editor")
+    assert (await ada.http.put("/v1/ai/keys/openai", json={"key": "dev-own-abcdefgh"})).status_code in (200, 201)
+    provider.behaviours.set("dev-small", Behaviour(status=500), 5)
+    for status in (500, 500, 500, 500, 500, 503):
+        assert (await ada.http.post(CHAT, json=chat())).status_code == status
+    assert (await bob.http.post(CHAT, json=chat())).status_code == 200, "with our key"
+    provider.behaviours.set("dev-small", Behaviour(status=500), 5)
+    for status in (500, 500, 500, 500, 500, 503):
+        assert (await bob.http.post(CHAT, json=chat())).status_code == status
+    assert (await bob.http.post(CHAT, json=chat("dev-large"))).status_code == 200, "another model"
+    await asyncio.sleep(BREAK_SECONDS)
+    for _ in range(6):
+        assert (await bob.http.post(CHAT, json=chat("dev-429"))).status_code == 429, "it is there"
 
 
 async def test_a_provider_may_say_nothing_of_usage(ada, workspace, provider, owner):

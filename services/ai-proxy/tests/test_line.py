@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from ai_proxy.errors import ProviderTimeoutError, ProviderUnreachableError
+from ai_proxy.providers import line as module
 from ai_proxy.providers.line import Line, Patience, Target
 from ai_proxy.providers.masking import masked
 
@@ -116,6 +117,39 @@ async def test_a_provider_that_never_begins_is_not_asked_for_a_while(server, lin
             await call.open(target)
 
 
+async def test_what_fails_for_one_model_or_key_stops_no_other(server, line):
+    asked = []
+
+    async def fail(request):
+        asked.append(request.headers["x-who"])
+        return web.Response(status=500)
+
+    url = await server(fail)
+
+    async def ask(model, key_owner=None):
+        async with line.call() as call:
+            target = Target("p", "POST", url, {"X-Who": f"{model} {key_owner}"}, b"{}", model, key_owner)
+            await call.open(target)
+            return call.status
+
+    for model, key_owner in (("a", None), ("a", "user:1"), ("a", "workspace:1"), ("b", None)):
+        for _ in range(5):
+            assert await ask(model, key_owner) == 500
+        with pytest.raises(ProviderUnreachableError):
+            await ask(model, key_owner)
+    assert len(asked) == 20
+
+
+async def test_who_asks_for_anything_fills_no_memory(line, monkeypatch):
+    monkeypatch.setattr(module, "KEPT_BREAKERS", 3)
+    targets = [Target("p", "GET", "http://x", {}, None, f"m{n}") for n in range(5)]
+    first = line.breaker(targets[0])
+    for target in targets:
+        line.breaker(target)
+        assert line.breaker(targets[0]) is first, "used again, it stays"
+    assert len(line._breakers) == 3
+
+
 async def test_the_longest_time_holds_while_bytes_lie_ready(server, line):
     async def plenty(_request):
         return web.Response(body=b"x" * 1_000_000)
@@ -162,7 +196,7 @@ async def test_a_refusal_before_nobody_was_reached_costs_nothing(server, line, m
         return web.Response(status=500, headers={"Retry-After": "0"})
 
     target = Target("p", "POST", await server(refuse), {}, b"{}")
-    breaker = line.breaker("p")
+    breaker = line.breaker(target)
     failed = breaker.failed
     monkeypatch.setattr(breaker, "failed", lambda: [failed() for _ in range(5)])
     async with line.call() as call:

@@ -9,6 +9,7 @@ import io
 import random
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -26,6 +27,7 @@ from ..errors import CallEndedError, ProviderTimeoutError, ProviderUnreachableEr
 LONGEST_PAUSE_SECONDS: Final = 5.0
 """A provider that asks for a longer one is not asked again; its client is told."""
 FIRST_PAUSE_SECONDS: Final = 0.2
+KEPT_BREAKERS: Final = 10_000
 AGENT: Final = "mdcreator-ai-proxy"
 TOO_MANY: Final = 429
 IN_ONE_GO: Final = 512 * 1024
@@ -46,13 +48,15 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked where, with what; `provider` is its name in settings."""
+    """What is asked where, with what; `provider` is its name in settings, `key_owner` whose key it is unless ours."""
 
     provider: str
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
+    model: str = ""
+    key_owner: str | None = None
 
 
 class Line:
@@ -60,7 +64,7 @@ class Line:
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers: OrderedDict[tuple[str, str, str | None], Breaker] = OrderedDict()
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -82,9 +86,14 @@ class Line:
         if self._session:
             await self._session.close()
 
-    def breaker(self, provider: str) -> Breaker:
-        """Of one provider."""
-        return self._breakers.setdefault(provider, Breaker())
+    def breaker(self, target: Target) -> Breaker:
+        """Of one model at a provider with one key: what fails with another one tells nothing of it."""
+        circuit = target.provider, target.model, target.key_owner
+        breaker = self._breakers.setdefault(circuit, Breaker())
+        self._breakers.move_to_end(circuit)
+        if len(self._breakers) > KEPT_BREAKERS:
+            self._breakers.popitem(last=False)
+        return breaker
 
     def call(self) -> "Call":
         """A call about to be made."""
@@ -147,7 +156,7 @@ class Call:
         Raises `ProviderUnreachableError`, `ProviderTimeoutError`, `CallEndedError`.
         """
         self._close()
-        breaker = self._line.breaker(target.provider)
+        breaker = self._line.breaker(target)
         with telemetry.span(f"{target.method} {target.provider}", SpanKind.CLIENT):
             try:
                 async with self._within(self._patience.first_byte):

@@ -207,7 +207,7 @@ class Exchange:
     async def _open(self, key: str) -> None:
         """Ask, or whoever is asked instead. Raises `ProviderError`."""
         try:
-            await self._call.open(self._target(self._provider, key))
+            await self._call.open(self._target(self._provider, key, self._reserved.key_owner))
             failed = self._call.status == 429 or self._call.status >= 500  # noqa: PLR2004
         except ProviderUnreachableError:
             if not self._fallback():
@@ -222,7 +222,7 @@ class Exchange:
     def _fallback(self) -> tuple[Provider, str] | None:
         return self._own.catalog.fallback(self._provider, self._model) if self._ask.operation.priced else None
 
-    def _target(self, provider: Provider, key: str) -> Target:
+    def _target(self, provider: Provider, key: str, key_owner: str | None = None) -> Target:
         ask, self._key = self._ask, key
         headers = {
             "User-Agent": AGENT,
@@ -236,7 +236,7 @@ class Exchange:
             headers["Content-Type"] = JSON
         url = f"{provider.base_url}/{ask.operation.path}" + (f"?{ask.query}" if ask.query else "")
         body = dumped(self._demand.body) if posts else None
-        return Target(provider.name, ask.operation.method, url, headers, body)
+        return Target(provider.name, ask.operation.method, url, headers, body, self._demand.model, key_owner)
 
     async def _take(self) -> None:
         """Look at what the answer is; one that is no stream is taken whole. Raises `ProviderError`."""
