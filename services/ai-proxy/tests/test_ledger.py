@@ -17,7 +17,7 @@ from ai_proxy.repository import LedgerRepository
 from ai_proxy.service import Caller, Caps, Meter, Place
 from ai_proxy.service.meter import Ending, Wanted
 from common.auth import Principal
-from common.database import Database, DatabaseUnavailableError
+from common.database import Database, DatabaseUnavailableError, Transaction
 from common.identifiers import uuid7
 
 PRICES = PriceTable.load({"one": {"input": 1, "output": 1, "context": 10**9, "answer": 10**6}}, None)
@@ -276,6 +276,26 @@ async def test_what_a_dead_process_left_is_counted_once(meters, owner):
         real = Amount(*[before.spent.tokens - 500 - 123 + 999] * 2)
         assert counter(owner, who.user_id) == Account(real, Amount(), 3), "it was thought dead, and knows better"
         assert usage(owner, who.user_id) == (*real, 3)
+
+
+async def test_a_process_frozen_in_its_beat_holds_no_lock(meters, owner, monkeypatch):
+    """Nothing is open between two messages of it."""
+    meter, who = meters(), caller()
+    calls = [await meter.reserve(who, Place(), wanted(100)) for _ in range(2)]
+
+    async def begin(_transaction):
+        raise AssertionError("a transaction of several messages")
+
+    monkeypatch.setattr(Transaction, "_begin", begin)
+    for written in (0, 7, 9):
+        for turn, call in enumerate(calls):
+            meter.watch(call, lambda seen=written and written + turn: seen)
+        await meter.beat()
+        rows = owner.execute(
+            "SELECT r.seen_tokens FROM ai_proxy.reservation r JOIN ai_proxy.process p ON p.id = r.process_id "
+            "WHERE r.user_id = %s AND p.leased_until > now() ORDER BY r.created_at", (who.user_id,)
+        ).fetchall()  # fmt: skip
+        assert rows == [(written and written + turn,) for turn in range(2)]
 
 
 async def test_after_an_outage_all_have_time_to_beat(meters, owner):

@@ -7,11 +7,23 @@ from uuid import UUID
 
 import orjson
 
-from common.database import Row, Transaction
+from common.database import Call, Row, Transaction
 
 REAPED_AT_ONCE: Final = 200
 
 _SETTLE: Final = "SELECT ai_proxy.settle(%(calls)s::json)"
+_BEAT: Final = (
+    "INSERT INTO ai_proxy.process (id, beat_at, leased_until) "
+    "VALUES (%(id)s, now(), now() + make_interval(secs => %(lease)s)) "
+    "ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, leased_until = excluded.leased_until RETURNING id"
+)
+_SEEN: Final = (
+    "WITH free AS MATERIALIZED (SELECT f.id FROM ai_proxy.reservation f "
+    "WHERE f.id = ANY(%(ids)s::uuid[]) FOR UPDATE SKIP LOCKED), noted AS ("
+    "UPDATE ai_proxy.reservation r SET seen_tokens = s.seen "
+    "FROM unnest(%(ids)s::uuid[], %(seen)s::bigint[]) AS s (id, seen) JOIN free USING (id) "
+    "WHERE r.id = s.id RETURNING 1) SELECT count(*) FROM noted"
+)
 
 
 class LedgerRepository:
@@ -64,22 +76,15 @@ class WorkerRepository:
         self._transaction = transaction
 
     async def beat(self, process: UUID, lease_seconds: float, seen: Sequence[tuple[UUID, int]]) -> None:
-        """This process lives; so much was seen of its calls' answers. It waits for none that is just being settled."""
-        await self._transaction.execute(
-            "INSERT INTO ai_proxy.process (id, beat_at, leased_until) "
-            "VALUES (%(id)s, now(), now() + make_interval(secs => %(lease)s)) "
-            "ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, leased_until = excluded.leased_until",
-            {"id": process, "lease": lease_seconds},
-        )
+        """This process lives; so much was seen of its calls' answers. It waits for none that is just being settled.
+
+        In one message, a transaction by itself: a process that is frozen meanwhile holds no lock.
+        """
+        calls: list[Call] = [(_BEAT, {"id": process, "lease": lease_seconds})]
         if seen:
-            await self._transaction.execute(
-                "WITH free AS MATERIALIZED (SELECT f.id FROM ai_proxy.reservation f "
-                "WHERE f.id = ANY(%(ids)s::uuid[]) FOR UPDATE SKIP LOCKED) "
-                "UPDATE ai_proxy.reservation r SET seen_tokens = s.seen "
-                "FROM unnest(%(ids)s::uuid[], %(seen)s::bigint[]) AS s (id, seen) JOIN free USING (id) "
-                "WHERE r.id = s.id",
-                {"ids": [id_ for id_, _ in seen], "seen": [tokens for _, tokens in seen]},
-            )
+            ids, tokens = (",".join(map(str, column)) for column in zip(*seen, strict=True))
+            calls.append((_SEEN, {"ids": f"{{{ids}}}", "seen": f"{{{tokens}}}"}))
+        await self._transaction.together(calls)
 
     async def abandoned(self, process: UUID, running: Sequence[UUID], lease_seconds: float) -> list[Row]:
         """Calls nobody carries on, with how long they ran.
