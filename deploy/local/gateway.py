@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from deploy.local.machine import Account
-from deploy.local.routes import SERVICES, Route, Routes, load, openapi_path
+from deploy.local.routes import ERRORS, SERVICES, Route, Routes, load, openapi_path
 
 HERE = Path(__file__).parent
 # Where PyPI packages keep Swagger UI. FastAPI writes OpenAPI 3.1, which Swagger UI shows from version 5 on.
@@ -84,6 +85,11 @@ PROBLEMS = (
     Problem("502 503", 503, "service_unavailable", "Service Unavailable", "The service is not reachable.", 2),
     Problem("504", 504, "service_timeout", "Gateway Timeout", "The service did not answer in time.", 5),
 )
+# As ai-proxy says them (`ai_proxy.domain.wires`).
+OPENAI_TYPES = {404: "not_found_error"}
+ANTHROPIC_TYPES = {
+    404: "not_found_error", 413: "request_too_large", 503: "overloaded_error", 504: "timeout_error",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def render(gateway: Gateway, table: Routes) -> str:
         "routes": _indent("\n".join(_locations(gateway, table)), 8),
         "docs": table.docs,
         "docs_policy": DOCS_POLICY,
-        "problems": _indent("\n".join(_problem(problem) for problem in PROBLEMS), 8),
+        "answers": _indent("\n".join(_answers()), 8),
     }
     template = (HERE / "nginx.conf.template").read_text()
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
@@ -217,6 +223,8 @@ def _location(route: Route, *, sends: bool) -> str:
     if sends:
         headers["X-Sendfile-Type"] = "$mdc_sends"
         lines += ["proxy_ignore_headers X-Accel-Expires X-Accel-Limit-Rate X-Accel-Charset;"]
+    if route.errors != "problem":
+        lines += [_error_page(problem, route.errors) for problem in PROBLEMS]
     lines += [f"proxy_set_header {name} {value};" for name, value in headers.items()]
     lines += [f"proxy_pass http://{route.service};"]
     return "\n".join(_block(match, lines) for match in (f"= {route.prefix}", f"{route.prefix}/"))
@@ -233,8 +241,39 @@ def _sent_objects(route: Route) -> str:
     return f"{_block(SENT_OBJECTS, lines)}\n{_block('@unsent', unsent)}"
 
 
-def _problem(problem: Problem) -> str:
-    document = {
+def _answers() -> Iterator[str]:
+    yield from (_error_page(problem, "problem") for problem in PROBLEMS)
+    yield from (_answer(problem, errors) for errors in ERRORS for problem in PROBLEMS)
+
+
+def _error_page(problem: Problem, errors: str) -> str:
+    return f"error_page {problem.instead_of} ={problem.status} {_place_of(problem, errors)};"
+
+
+def _place_of(problem: Problem, errors: str) -> str:
+    # Not a named location: those fail for requests that are too broken to have a path.
+    return f"/_gateway/{errors}/{problem.code}"
+
+
+def _answer(problem: Problem, errors: str) -> str:
+    headers = OWN_HEADERS | ({"Retry-After": str(problem.retry_after_seconds)} if problem.retry_after_seconds else {})
+    kind = "application/problem+json" if errors == "problem" else "application/json"
+    lines = ["internal;", "client_max_body_size 0;", "types {}", f"default_type {kind};"]
+    lines += [f"add_header {name} {value} always;" for name, value in headers.items()]
+    lines += [f"return {problem.status} '{json.dumps(_body(problem, errors))}';"]
+    return _block(f"= {_place_of(problem, errors)}", lines)
+
+
+def _body(problem: Problem, errors: str) -> dict[str, Any]:
+    ours = problem.status >= 500
+    if errors == "openai":
+        type_ = OPENAI_TYPES.get(problem.status, "server_error" if ours else "invalid_request_error")
+        return {"error": {"message": problem.detail, "type": type_, "param": None, "code": problem.code}}
+    if errors == "anthropic":
+        type_ = ANTHROPIC_TYPES.get(problem.status, "api_error" if ours else "invalid_request_error")
+        error = {"type": type_, "message": problem.detail, "code": problem.code}
+        return {"type": "error", "error": error, "request_id": "$mdc_trace_id"}
+    return {
         "type": "about:blank",
         "title": problem.title,
         "status": problem.status,
@@ -242,13 +281,6 @@ def _problem(problem: Problem) -> str:
         "code": problem.code,
         "trace_id": "$mdc_trace_id",
     }
-    headers = OWN_HEADERS | ({"Retry-After": str(problem.retry_after_seconds)} if problem.retry_after_seconds else {})
-    lines = ["internal;", "client_max_body_size 0;", "types {}", "default_type application/problem+json;"]
-    lines += [f"add_header {name} {value} always;" for name, value in headers.items()]
-    lines += [f"return {problem.status} '{json.dumps(document)}';"]
-    # Not a named location: those fail for requests that are too broken to have a path.
-    place = f"/_gateway/{problem.code}"
-    return f"error_page {problem.instead_of} ={problem.status} {place};\n" + _block(f"= {place}", lines)
 
 
 def _block(match: str, lines: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 FILE = Path(__file__).parents[1] / "routes.json"
 SERVICES = ("auth-gateway", "documents", "sync", "collab", "files", "ai-proxy")
+ERRORS = ("problem", "openai", "anthropic")
 NEVER_ROUTED = ("/health", "/version", "/internal")
 PREFIX = re.compile(r"(/[a-z0-9.][a-z0-9.-]*)+")
 PATH = re.compile(r"(/([a-z0-9.][a-z0-9.-]*|\{[a-z_]+\}))+")
@@ -18,12 +19,16 @@ class RouteTableError(ValueError):
 
 @dataclass(frozen=True)
 class Route:
-    """Requests to `prefix` itself or anything below it; streaming: nothing is buffered, WebSockets may upgrade."""
+    """Requests to `prefix` itself or anything below it; streaming: nothing is buffered, WebSockets may upgrade.
+
+    `errors`: whose shape the gateway's own answers have.
+    """
 
     prefix: str
     service: str
     streaming: bool
     body_limit_mib: int
+    errors: str = "problem"
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,9 @@ def _problems(table: Routes) -> list[str]:
     found += [f"{p} is never routed" for p in prefixes for never in NEVER_ROUTED if (p + "/").startswith(never + "/")]
     found += [f"{route.service} is no service" for route in table.routes if route.service not in SERVICES]
     found += [f"{route.prefix}: body limit below 1 MiB" for route in table.routes if route.body_limit_mib < 1]
+    found += [
+        f"{route.prefix}: nobody has errors like {route.errors}" for route in table.routes if route.errors not in ERRORS
+    ]
     for service in SERVICES:
         route = table.route_for(openapi_path(service))
         if route is None or route.service != service:

@@ -17,6 +17,8 @@ from deploy.local import gateway, routes
 from deploy.local.machine import find_program, free_ports
 from deploy.local.routes import SERVICES
 
+from ai_proxy.domain.wires import ANTHROPIC, OPENAI
+
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 DOWN = "files"
 
@@ -176,6 +178,40 @@ async def test_body_limits(proxy):
 
     await problem(proxy, "POST", "/v1/documents", 413, "body_too_large", data=chunks())
     await problem(proxy, "POST", "/v1/ai/assist", 413, "body_too_large", data=chunks())
+
+
+@pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC], ids=lambda wire: wire.name)
+async def test_official_clients_get_errors_as_they_know_them(proxy, upstream, wire):
+    async def chunks():
+        for _ in range(11):
+            yield bytes(1 << 20)
+
+    path = f"/v1/ai/{wire.name}"
+    large = io.BytesIO(bytes((10 << 20) + 1))
+    detail = {one.code: one.detail for one in gateway.PROBLEMS}
+    for method, below, code, status, sent in (
+        ("POST", "/chat/completions?x=1", "body_too_large", 413, large),
+        ("POST", "/v1/messages", "body_too_large", 413, chunks()),
+        ("POST", "", "body_too_large", 413, chunks()),
+        ("GET", "/models", "service_unavailable", 503, None),
+    ):
+        upstream.hang_up = status == 503
+        answer, body = await ask(proxy, method, path + below, data=sent)
+        upstream.hang_up = False
+        assert (answer.status, answer.content_type) == (status, "application/json"), body
+        error = json.loads(body)
+        trace = error.get("request_id")
+        assert error == wire.error(status, code, detail[code], trace)
+        assert wire is OPENAI or re.fullmatch("[0-9a-f]{32}", trace)
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["Retry-After"] == "2"
+    await problem(proxy, "POST", f"{path}x", 413, "body_too_large", data=chunks())
+
+
+@pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC], ids=lambda wire: wire.name)
+def test_every_answer_of_the_gateway_is_what_ai_proxy_would_say(wire):
+    for one in gateway.PROBLEMS:
+        assert gateway._body(one, wire.name) == wire.error(one.status, one.code, one.detail, "$mdc_trace_id")
 
 
 async def test_a_web_app_elsewhere_can_read_the_gateways_own_answers(proxy):

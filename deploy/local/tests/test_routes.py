@@ -41,6 +41,7 @@ def test_every_service_publishes_its_openapi_without_token():
         ({"prefix": "/health"}, "never routed"),
         ({"prefix": "/v1/new", "service": "nobody"}, "no service"),
         ({"prefix": "/v1/new", "body_limit_mib": 0}, "body limit"),
+        ({"prefix": "/v1/new", "errors": "xml"}, "errors like xml"),
         ({"prefix": "/v1/files/openapi.json/x", "service": "sync"}, None),
     ],
 )
