@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import time
 from dataclasses import replace
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -230,6 +231,52 @@ async def test_silence_is_filled_and_errors_are_the_last_event(ada, workspace, p
     await usage_of(ada, 3)
 
 
+async def test_a_stream_begins_before_the_provider_answers(ada, workspace, provider):
+    provider.behaviours.set("dev-small", Behaviour(first_byte_seconds=3), 1)
+    begun = time.monotonic()
+    async with ada.http.stream("POST", ASSIST, json={"action": "fix", "selection": "x", "stream": True}) as answer:
+        assert answer.status_code == 200
+        chunks = answer.aiter_raw()
+        assert await anext(chunks) == b": heartbeat\n\n"
+        assert time.monotonic() - begun < 2
+        assert b"event: done" in b"".join([chunk async for chunk in chunks])
+
+
+async def test_what_goes_wrong_at_the_provider_is_an_event_what_is_known_before_a_status(
+    ada, workspace, provider, own, owner, monkeypatch
+):
+    line, body = own.exchanges.line, {"action": "fix", "selection": "x"}
+    monkeypatch.setattr(line, "_patience", replace(line._patience, first_byte=0.3, attempts=1))
+    away = replace(own.catalog.providers["openai"], name="away", base_url="http://127.0.0.1:9/v1",
+        models=frozenset(("away-model",)))  # fmt: skip
+    monkeypatch.setitem(own.catalog.providers, "away", away)
+    for model, code in (
+        ("away-model", "provider_unreachable"), ("dev-silent", "provider_timeout"), ("dev-401", "provider_refused_key"),
+        ("dev-500", "provider_broken"), ("dev-429", "rate_limited"), ("dev-garbage", "provider_broken"),
+    ):  # fmt: skip
+        events, _ = await streamed(ada, {**body, "model": model})
+        assert [(name, data["code"]) for name, data in events] == [("error", code)], model
+    await usage_of(ada, 6)
+    left = owner.execute("SELECT count(*) FROM ai_proxy.reservation WHERE user_id = %s", (ada.id,)).fetchone()
+    assert left == (0,)
+
+    async def refused(**fields):
+        answer = await ada.http.post(ASSIST, json={**body, **fields, "stream": True})
+        assert answer.headers["content-type"] == "application/problem+json"
+        return answer.status_code, answer.json()["code"]
+
+    provider.record.clear()
+    assert await refused(action="ask") == (422, "assist_incomplete")
+    assert await refused(workspace_id=str(ada.id)) == (404, "workspace_not_found")
+    budget = {"scope": "user", "day": {"tokens": 1}}
+    assert (await ada.http.put("/v1/ai/budgets", json=budget)).status_code == 200
+    assert await refused() == (429, "budget_exceeded")
+    budget = {"scope": "user", "models": ["dev-large"]}
+    assert (await ada.http.put("/v1/ai/budgets", json=budget)).status_code == 200
+    assert await refused() == (403, "model_not_allowed")
+    assert provider.record.count == 0
+
+
 async def test_anthropic_s_models_help_too(ada, workspace, provider, own, monkeypatch):
     anthropic = own.catalog.providers["anthropic"]
     monkeypatch.setitem(own.catalog.providers, "anthropic", replace(anthropic, models=frozenset(("dev-large",))))
@@ -240,14 +287,17 @@ async def test_anthropic_s_models_help_too(ada, workspace, provider, own, monkey
     assert "German" in provider.record.requests[-1].body["messages"][0]["content"]
 
 
-async def test_who_goes_ends_an_assist_stream_too(ada, workspace, provider):
+@pytest.mark.parametrize("seen", [b"event: delta", b": heartbeat"])
+async def test_who_goes_ends_an_assist_stream_too(ada, workspace, provider, owner, seen):
     provider.behaviours.set("dev-small", Behaviour(piece_seconds=0.02, tokens=5000), 1)
     async with ada.http.stream("POST", ASSIST, json={"action": "fix", "selection": "x", "stream": True}) as answer:
-        async for _ in answer.aiter_raw():
-            break
-    received = provider.record.requests[-1]
-    assert await provider.record.until(lambda: received.end != "open", 2)
+        async for chunk in answer.aiter_raw():
+            if seen in chunk:
+                break
     await usage_of(ada)
+    assert await provider.record.until(lambda: provider.record.open == 0, 2)
+    left = owner.execute("SELECT count(*) FROM ai_proxy.reservation WHERE user_id = %s", (ada.id,)).fetchone()
+    assert left == (0,)
 
 
 @pytest.mark.parametrize("edit", [True, False])

@@ -18,7 +18,7 @@ from ..schemas import AssistAnswer, AssistRequest
 from ..service import AssistService, Exchange
 from ..service.assist import Answer, Job
 from ..service.exchange import GONE
-from .streams import Receive, Send, beating, put, watching
+from .streams import HEARTBEAT, Receive, Send, beating, put, watching
 
 router = APIRouter(prefix="/v1/ai", tags=["ai"], dependencies=[BEARER])
 
@@ -26,7 +26,9 @@ router = APIRouter(prefix="/v1/ai", tags=["ai"], dependencies=[BEARER])
 @router.post(
     "/assist",
     response_model=AssistAnswer,
-    responses={200: {"content": {"text/event-stream": {}}, "description": "With `stream`: delta events, then done"}},
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "With `stream`: delta events, then done or error"}
+    },
 )
 async def assist(body: AssistRequest, request: Request, service: Assist, heartbeat: Heartbeat) -> Response:
     """Work on a text or answer a question about it; with `stream` as Server-Sent Events, with `edit` as edits too."""
@@ -35,7 +37,7 @@ async def assist(body: AssistRequest, request: Request, service: Assist, heartbe
     answer = Answer(exchange)
     async with watching(request.receive, lambda: exchange.end(GONE)):
         if body.stream:
-            await exchange.__aenter__()
+            await exchange.admit()
             return AssistStream(service, job, exchange, answer, heartbeat)
         async with exchange:
             async for _ in answer.parts():
@@ -49,7 +51,7 @@ def event(name: str, data: Any) -> bytes:
 
 
 class AssistStream(Response):
-    """An answer as it comes; what goes wrong on the way is its last event."""
+    """An answer as it comes, to a call that was admitted; what goes wrong from then on is its last event."""
 
     media_type = "text/event-stream"
 
@@ -68,6 +70,7 @@ class AssistStream(Response):
         try:
             async with watching(receive, lambda: self._exchange.end(GONE)), aclosing(events):
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await put(send, HEARTBEAT)  # a model may think for minutes before it says anything
                 async with aclosing(beating(events, self._heartbeat)) as beaten:
                     async for one in beaten:
                         await put(send, one)
@@ -77,6 +80,7 @@ class AssistStream(Response):
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
         try:
+            await self._exchange.ask()
             async for part in self._answer.parts():
                 yield event("delta", {"text": part})
             await self._exchange.__aexit__(None, None, None)  # counted before it is said to be done

@@ -103,7 +103,7 @@ class Exchanges:
 class Exchange:
     """Entered: the provider has answered, with whatever `status`. Left: it is counted, and nothing is open any more.
 
-    Entering raises what `Meter.reserve` does, `RequestRefusedError`, `ProviderNotFoundError` and `ProviderError`s.
+    Entering raises what `admit` and `ask` do.
     """
 
     def __init__(self, own: Exchanges, ask: Ask) -> None:
@@ -132,18 +132,29 @@ class Exchange:
         return self._ask.wire
 
     async def __aenter__(self) -> Self:
+        await self.admit()
+        await self.ask()
+        return self
+
+    async def admit(self) -> None:
+        """Reserve it: from then on it has to be left.
+
+        Raises `RequestRefusedError`, `ProviderNotFoundError`, and what `Meter.reserve` does.
+        """
         self._demand = self._demanded(Rules(shared=False))
         self._provider = self._own.catalog.of_model(self.wire, self._demand.model)
         self._model = self._demand.model
         self._price = self._own.catalog.prices.of(self._model)
         self._wanted = self._want()
         self._reserved = await self._own.meter.reserve(self._ask.caller, self._ask.place, self._wanted)
+
+    async def ask(self) -> None:
+        """Have the provider answer; if it does not, the exchange is left. Raises `ProviderError`."""
         try:
             await self._ask_provider()
         except BaseException as error:
             await self._leave(error)
             raise
-        return self
 
     def _demanded(self, rules: Rules, model: str | None = None) -> Demand:
         """What is asked for, of another model if one is given. Raises `RequestRefusedError`."""
